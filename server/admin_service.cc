@@ -1,0 +1,63 @@
+#include "server/admin_service.h"
+
+#include "server/clock.h"
+#include "server/version.h"
+#include "server/wire.h"
+
+namespace streamnorm {
+namespace {
+
+google::protobuf::Duration ToDuration(std::chrono::microseconds time) {
+  google::protobuf::Duration duration;
+  duration.set_seconds(time.count() / 1'000'000);
+  duration.set_nanos(static_cast<int32_t>(time.count() % 1'000'000) * 1000);
+  return duration;
+}
+
+}  // namespace
+
+AdminService::AdminService(const Info& info, const Registry* registry,
+                           const SessionTable* sessions,
+                           const Committer* committer)
+    : info_(info),
+      registry_(registry),
+      sessions_(sessions),
+      committer_(committer),
+      start_time_us_(NowMicros()),
+      start_(std::chrono::steady_clock::now()) {}
+
+grpc::ServerUnaryReactor* AdminService::GetServerInfo(
+    grpc::CallbackServerContext* context, const v1::GetServerInfoRequest*,
+    v1::ServerInfo* response) {
+  response->set_version(kVersion);
+  response->set_store(info_.store);
+  *response->mutable_start_time() = ToTimestamp(start_time_us_);
+  *response->mutable_uptime() =
+      ToDuration(std::chrono::duration_cast<std::chrono::microseconds>(
+          std::chrono::steady_clock::now() - start_));
+  response->set_history_id(info_.history_id.data(), info_.history_id.size());
+  response->set_incarnation(info_.incarnation);
+  response->set_normalizers(static_cast<int64_t>(registry_->size()));
+  response->set_sessions(static_cast<int64_t>(sessions_->size()));
+  response->set_commits(committer_->commits());
+  *response->mutable_last_commit_duration() =
+      ToDuration(committer_->last_commit_duration());
+  response->set_accepting_updates(committer_->AcceptingUpdates().ok());
+  for (const std::string& id : registry_->quarantined()) {
+    response->add_quarantined("normalizers/" + id);
+  }
+  auto& limits = *response->mutable_limits();
+  const auto add = [&](const char* flag, uint64_t value) {
+    limits[flag] = static_cast<int64_t>(value);
+  };
+  add("max_message_bytes", info_.limits.max_message_bytes);
+  add("max_features", info_.limits.max_features);
+  add("max_normalizers", info_.limits.max_normalizers);
+  add("max_total_features", info_.limits.max_total_features);
+  add("max_sessions", info_.limits.max_sessions);
+  auto* reactor = context->DefaultReactor();
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+}  // namespace streamnorm

@@ -1,0 +1,45 @@
+#ifndef STREAMNORM_SERVER_ADMIN_SERVICE_H_
+#define STREAMNORM_SERVER_ADMIN_SERVICE_H_
+
+#include <chrono>
+#include <string>
+
+#include "server/committer.h"
+#include "server/limits.h"
+#include "server/registry.h"
+#include "server/sessions.h"
+#include "streamnorm/v1/admin_service.grpc.pb.h"
+
+namespace streamnorm {
+
+// Tells about the server itself. Safe for concurrent use.
+class AdminService final : public v1::AdminService::CallbackService {
+ public:
+  struct Info {
+    std::string store;
+    HistoryId history_id{};
+    uint64_t incarnation = 0;
+    Limits limits;
+  };
+
+  // All pointers outlive it.
+  AdminService(const Info& info, const Registry* registry,
+               const SessionTable* sessions, const Committer* committer);
+
+  grpc::ServerUnaryReactor* GetServerInfo(
+      grpc::CallbackServerContext* context,
+      const v1::GetServerInfoRequest* request,
+      v1::ServerInfo* response) override;
+
+ private:
+  const Info info_;
+  const Registry* const registry_;
+  const SessionTable* const sessions_;
+  const Committer* const committer_;
+  const int64_t start_time_us_;
+  const std::chrono::steady_clock::time_point start_;
+};
+
+}  // namespace streamnorm
+
+#endif  // STREAMNORM_SERVER_ADMIN_SERVICE_H_

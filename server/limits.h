@@ -1,0 +1,29 @@
+#ifndef STREAMNORM_SERVER_LIMITS_H_
+#define STREAMNORM_SERVER_LIMITS_H_
+
+#include <cstdint>
+
+namespace streamnorm {
+
+// Each is set by the server flag of its name; the defaults and their reasons.
+struct Limits {
+  // 8,192 rows of 1,024 FP32 features are 32 MiB.
+  uint64_t max_message_bytes = uint64_t{64} << 20;
+
+  // 2^20 features of state are 48 MiB, about as much as a message carries.
+  uint64_t max_features = uint64_t{1} << 20;
+
+  // A million small normalizers take about 1 GiB.
+  uint64_t max_normalizers = uint64_t{1} << 20;
+
+  // 48 bytes each: 3 GiB of state at most.
+  uint64_t max_total_features = uint64_t{1} << 26;
+
+  // Each living session costs a few hundred bytes and up to 8.5 KiB per
+  // normalizer it updates.
+  uint64_t max_sessions = 10'000;
+};
+
+}  // namespace streamnorm
+
+#endif  // STREAMNORM_SERVER_LIMITS_H_

@@ -1,0 +1,152 @@
+#include "server/normalize_stream_call.h"
+
+#include <utility>
+
+#include "server/errors.h"
+#include "server/rpc_status.h"
+
+namespace streamnorm {
+namespace {
+
+// Requests of one stream in the server at a time. With wait_durable each waits
+// for a commit, so this many share one sync.
+constexpr size_t kMaxPending = 64;
+
+// No further request is read while those in the server are larger than this:
+// one large batch is worked on while the next one arrives.
+constexpr size_t kMaxPendingBytes = size_t{4} << 20;
+
+// Larger messages are not kept for reuse.
+constexpr size_t kMaxSpareBytes = size_t{64} << 10;
+constexpr size_t kMaxSpare = 4;
+
+}  // namespace
+
+NormalizeStreamCall::NormalizeStreamCall(Handler* handler,
+                                 std::function<void(NormalizeStreamCall*)> on_done)
+    : handler_(handler), on_done_(std::move(on_done)) {}
+
+void NormalizeStreamCall::Start() {
+  MutexLock lock(&mu_);
+  StartNextRead();
+}
+
+void NormalizeStreamCall::Drain() {
+  std::optional<grpc::Status> finish;
+  {
+    MutexLock lock(&mu_);
+    draining_ = true;
+    finish = Advance();
+  }
+  FinishIf(finish);
+}
+
+void NormalizeStreamCall::OnReadDone(bool ok) {
+  Exchange* exchange = nullptr;
+  std::optional<grpc::Status> finish;
+  {
+    MutexLock lock(&mu_);
+    if (ok && !finished_ && !broken_) {
+      exchange = reading_.get();
+      pending_bytes_ += exchange->request.input().data().size();
+      pending_.push_back(std::move(reading_));
+    } else {
+      reading_.reset();
+      reads_over_ = true;
+      finish = Advance();
+    }
+  }
+  if (exchange == nullptr) return FinishIf(finish);
+  handler_->Normalize(exchange->request, &exchange->response,
+                      [this, exchange](const absl::Status& status) {
+                        Answer(exchange, status);
+                      });
+  // The answer may wait for the disk: read on meanwhile.
+  {
+    MutexLock lock(&mu_);
+    finish = Advance();
+  }
+  FinishIf(finish);
+}
+
+void NormalizeStreamCall::Answer(Exchange* exchange, const absl::Status& status) {
+  std::optional<grpc::Status> finish;
+  {
+    MutexLock lock(&mu_);
+    exchange->answered = true;
+    if (!status.ok()) {
+      exchange->response.Clear();
+      *exchange->response.mutable_status() = ToRpcStatus(status);
+    }
+    finish = Advance();
+  }
+  FinishIf(finish);
+}
+
+void NormalizeStreamCall::OnWriteDone(bool ok) {
+  std::optional<grpc::Status> finish;
+  {
+    MutexLock lock(&mu_);
+    writing_ = false;
+    if (!ok) broken_ = true;
+    std::unique_ptr<Exchange> done = std::move(pending_.front());
+    pending_.pop_front();
+    const size_t bytes = done->request.input().data().size();
+    pending_bytes_ -= bytes;
+    if (bytes <= kMaxSpareBytes && spare_.size() < kMaxSpare) {
+      done->request.Clear();
+      done->response.Clear();
+      done->answered = false;
+      spare_.push_back(std::move(done));
+    }
+    finish = Advance();
+  }
+  FinishIf(finish);
+}
+
+std::optional<grpc::Status> NormalizeStreamCall::Advance() {
+  if (finished_) return std::nullopt;
+  while (broken_ && !writing_ && !pending_.empty() &&
+         pending_.front()->answered) {
+    pending_.pop_front();
+  }
+  if (!broken_ && !writing_ && !pending_.empty() &&
+      pending_.front()->answered) {
+    writing_ = true;
+    StartWrite(&pending_.front()->response);
+  }
+  const bool over = reads_over_ || draining_ || broken_;
+  if (!over) StartNextRead();
+  if (!over || !pending_.empty() || writing_) return std::nullopt;
+  finished_ = true;
+  if (reads_over_) return grpc::Status::OK;
+  // A read may be under way; Finish ends it.
+  return ToGrpcStatus(
+      MakeError(Reason::kShuttingDown,
+                "the server is shutting down; connect again and resume"));
+}
+
+void NormalizeStreamCall::StartNextRead() {
+  if (reading_ != nullptr || pending_.size() >= kMaxPending ||
+      pending_bytes_ >= kMaxPendingBytes) {
+    return;
+  }
+  if (spare_.empty()) {
+    reading_ = std::make_unique<Exchange>();
+  } else {
+    reading_ = std::move(spare_.back());
+    spare_.pop_back();
+  }
+  StartRead(&reading_->request);
+}
+
+void NormalizeStreamCall::FinishIf(const std::optional<grpc::Status>& status) {
+  if (status) Finish(*status);
+}
+
+void NormalizeStreamCall::OnDone() {
+  on_done_(this);
+  delete this;
+}
+
+}  // namespace streamnorm

@@ -1,0 +1,483 @@
+#include "server/normalizer.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cassert>
+
+#include "absl/strings/str_cat.h"
+#include "server/clock.h"
+#include "server/errors.h"
+
+namespace streamnorm {
+namespace {
+
+// What a request needs besides its arguments, kept per thread so that the
+// steady state allocates nothing.
+struct Workspace {
+  Moments next;       // the moments after the update
+  Moments batch;      // of the batch alone
+  BatchExtremes extremes;
+  BatchExtremes batch_extremes;
+  ScalingTable scaling;
+};
+
+Workspace& ThreadWorkspace() {
+  thread_local Workspace workspace;
+  return workspace;
+}
+
+}  // namespace
+
+uint64_t SchemaHash(uint64_t features, const std::vector<std::string>& names) {
+  std::string schema = absl::StrCat(features);
+  for (const std::string& name : names) {
+    absl::StrAppend(&schema, ",", name.size(), ":", name);
+  }
+  return std::max<uint64_t>(1, XXH3_64bits(schema.data(), schema.size()));
+}
+
+Normalizer::Normalizer(NormalizerDefinition definition, NormalizerState state,
+                       CommitQueue* queue)
+    : id_(definition.id),
+      features_(definition.features),
+      schema_hash_(SchemaHash(definition.features, definition.feature_names)),
+      queue_(queue),
+      definition_(std::move(definition)),
+      state_(std::move(state)) {
+  assert(state_.moments.features() == features_);
+}
+
+void Normalizer::RestoreLedger(const LedgerRecord& record, Session* session) {
+  MutexLock lock(&mu_);
+  ledgers_[record.session].ledger = Ledger(record);
+  session->AddNormalizer(id_, session->epoch());
+}
+
+void Normalizer::MarkCreated() {
+  MutexLock lock(&mu_);
+  definition_dirty_ = true;
+  MarkDirty();
+}
+
+absl::StatusOr<NormalizeOutcome> Normalizer::Normalize(
+    const NormalizeCall& call, uint8_t* output) {
+  Workspace& w = ThreadWorkspace();
+  NormalizeOutcome outcome;
+  NonfinitePolicies policies;
+  {
+    MutexLock lock(&mu_);
+    policies = definition_.nonfinite;
+    const auto admission = Check(call);
+    if (!admission.ok()) return admission.status();
+    if (auto s = FoldBatch(call, *admission); !s.ok()) return s;
+    bool warming_up = false;
+    if (output != nullptr) {
+      auto s = PrepareOutput(call, *admission, output, &warming_up);
+      if (!s.ok()) return s;
+    }
+    const uint64_t counted = Accept(call.source, *admission, w.next);
+    outcome.update = Outcome(call.source, *admission, counted);
+    outcome.update.warming_up = warming_up;
+    if (counted != 0) outcome.nonfinite_values = w.extremes.nonfinite_values;
+  }
+  if (output == nullptr) return outcome;
+  const ApplyResult applied = Apply(call.input, w.scaling, policies, output);
+  if (auto s = CheckValues(applied.problem, call.input, id_); !s.ok()) return s;
+  outcome.nonfinite_values = applied.nonfinite_values;
+  outcome.clipped_values = applied.clipped_values;
+  return outcome;
+}
+
+absl::StatusOr<Normalizer::Admission> Normalizer::Check(
+    const NormalizeCall& call) const {
+  if (auto s = CheckUsable(call.schema_hash); !s.ok()) return s;
+  if (call.mode == Mode::kNormalizeOnly) return Admission::kRead;
+  return Admit(call.source);
+}
+
+absl::Status Normalizer::FoldBatch(const NormalizeCall& call,
+                                   Admission admission) const {
+  if (admission != Admission::kCount) return absl::OkStatus();
+  Workspace& w = ThreadWorkspace();
+  w.next = state_.moments;
+  const ValueProblem problem =
+      Fold(call.input, definition_.nonfinite, &w.next, &w.extremes);
+  return CheckValues(problem, call.input, id_);
+}
+
+absl::Status Normalizer::PrepareOutput(const NormalizeCall& call,
+                                       Admission admission, uint8_t* output,
+                                       bool* warming_up) const {
+  Workspace& w = ThreadWorkspace();
+  const bool count = admission == Admission::kCount;
+  const bool after = count && call.mode == Mode::kUpdateThenNormalize;
+  if (auto s = ChooseScaling(after ? w.next : state_.moments,
+                             {.rows = &call.input}, &w.scaling, warming_up);
+      !s.ok()) {
+    return s;
+  }
+  if (count) {
+    const auto feature =
+        FindOutputOverflow(w.extremes, w.scaling, call.input.type);
+    if (feature) return OutputOverflow(*feature, call.input.type, id_);
+  }
+  if (admission == Admission::kConsume) {
+    // Nothing may fail any more once the sequence is used up.
+    const ApplyResult trial =
+        Apply(call.input, w.scaling, definition_.nonfinite, output);
+    return CheckValues(trial.problem, call.input, id_);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<UpdateOutcome> Normalizer::MergeMoments(
+    const MergeCall& call, MergedStatistics* statistics) {
+  Workspace& w = ThreadWorkspace();
+  MutexLock lock(&mu_);
+  if (auto s = CheckUsable(call.schema_hash); !s.ok()) return s;
+  if (auto s = CheckExtremesGiven(*call.moments, definition_.scaling, id_);
+      !s.ok()) {
+    return s;
+  }
+  const auto admission = Admit(call.source);
+  if (!admission.ok()) return admission.status();
+  const bool count = *admission == Admission::kCount;
+  if (count) {
+    if (auto s = CheckRowCount(state_.moments, *call.moments, id_); !s.ok()) {
+      return s;
+    }
+    w.next = state_.moments;
+    w.next.Merge(*call.moments);
+    size_t feature = 0;
+    if (!w.next.IsFinite(&feature)) return StateOverflow(feature, id_);
+  }
+  bool warming_up = false;
+  if (statistics != nullptr) {
+    const Moments& basis = count && !call.before ? w.next : state_.moments;
+    if (auto s = ChooseScaling(basis, {.moments = call.moments},
+                               &statistics->scaling, &warming_up);
+        !s.ok()) {
+      return s;
+    }
+    statistics->mean.assign(basis.mean().begin(), basis.mean().end());
+    statistics->variance.resize(features_);
+    for (size_t j = 0; j < features_; ++j) {
+      statistics->variance[j] = basis.variance(j);
+    }
+  }
+  const uint64_t counted = Accept(call.source, *admission, w.next);
+  UpdateOutcome outcome = Outcome(call.source, *admission, counted);
+  outcome.warming_up = warming_up;
+  return outcome;
+}
+
+absl::StatusOr<NormalizeOutcome> Normalizer::Denormalize(
+    const TensorView& input, uint64_t revision, uint64_t schema_hash,
+    uint8_t* output) {
+  Workspace& w = ThreadWorkspace();
+  NormalizeOutcome outcome;
+  NonfinitePolicies policies;
+  {
+    MutexLock lock(&mu_);
+    if (auto s = CheckUsable(schema_hash); !s.ok()) return s;
+    if (revision != 0 && revision != state_.revision) {
+      return MakeError(Reason::kRevisionNotKept,
+                       absl::StrCat("revision: ", revision, ", want ",
+                                    state_.revision, ", the current one of ",
+                                    NormalizerName(id_)));
+    }
+    if (auto s = ChooseScaling(state_.moments, {}, &w.scaling,
+                               &outcome.update.warming_up);
+        !s.ok()) {
+      return s;
+    }
+    policies = definition_.nonfinite;
+    outcome.update = Outcome({}, Admission::kRead, 0);
+  }
+  const ApplyResult applied = ApplyInverse(input, w.scaling, policies, output);
+  if (auto s = CheckValues(applied.problem, input, id_); !s.ok()) return s;
+  outcome.clipped_values = applied.clipped_values;
+  return outcome;
+}
+
+void Normalizer::Read(const Reader& read) const {
+  MutexLock lock(&mu_);
+  read(definition_, state_);
+}
+
+absl::Status Normalizer::UpdateDefinition(int64_t expected_change_time_us,
+                                          const Change& change) {
+  MutexLock lock(&mu_);
+  if (auto s = CheckUsable(0); !s.ok()) return s;
+  if (auto s = CheckUnchanged(expected_change_time_us); !s.ok()) return s;
+  NormalizerDefinition changed = definition_;
+  if (auto s = change(&changed); !s.ok()) return s;
+  if (changed == definition_) return absl::OkStatus();
+  // Never the same twice: it is what the etag is made of.
+  changed.change_time_us =
+      std::max(NowMicros(), definition_.change_time_us + 1);
+  definition_ = std::move(changed);
+  definition_dirty_ = true;
+  MarkDirty();
+  return absl::OkStatus();
+}
+
+absl::Status Normalizer::Reset(int64_t expected_change_time_us,
+                               uint64_t generation) {
+  MutexLock lock(&mu_);
+  if (auto s = CheckUsable(0); !s.ok()) return s;
+  if (auto s = CheckUnchanged(expected_change_time_us); !s.ok()) return s;
+  if (definition_.frozen) return FrozenError(id_);
+  state_.moments.Clear();
+  state_.generation = generation;
+  state_.base_rows = 0;
+  ++state_.revision;
+  state_.update_time_us = NowMicros();
+  for (auto& [session, entry] : ledgers_) {
+    entry.ledger.ForgetRows();
+    if (!entry.dirty) dirty_ledgers_.push_back(session);
+    entry.dirty = true;
+  }
+  MarkDirty();
+  return absl::OkStatus();
+}
+
+absl::Status Normalizer::Retire(int64_t expected_change_time_us) {
+  MutexLock lock(&mu_);
+  if (auto s = CheckUsable(0); !s.ok()) return s;
+  if (auto s = CheckUnchanged(expected_change_time_us); !s.ok()) return s;
+  retired_ = true;
+  queue_->DeleteNormalizer(id_);
+  return absl::OkStatus();
+}
+
+std::optional<Progress> Normalizer::SessionProgress(
+    const SessionId& session) const {
+  MutexLock lock(&mu_);
+  const auto it = ledgers_.find(session);
+  if (retired_ || it == ledgers_.end()) return std::nullopt;
+  const Ledger& ledger = it->second.ledger;
+  return Progress{ledger.applied_sequence(), ledger.window(),
+                  ledger.durable_sequence(), state_.generation, ledger.rows()};
+}
+
+uint64_t Normalizer::DurableSequence(const SessionId& session) const {
+  MutexLock lock(&mu_);
+  const auto it = ledgers_.find(session);
+  return it == ledgers_.end() ? 0 : it->second.ledger.durable_sequence();
+}
+
+void Normalizer::DropLedger(const SessionId& session) {
+  MutexLock lock(&mu_);
+  const auto it = ledgers_.find(session);
+  if (it == ledgers_.end()) return;
+  state_.base_rows += it->second.ledger.rows();
+  ledgers_.erase(it);
+  std::erase(dirty_ledgers_, session);
+  dropped_ledgers_.push_back(session);
+  MarkDirty();
+}
+
+Normalizer::Watermarks Normalizer::Capture(CommitBatch* batch) {
+  Watermarks watermarks;
+  MutexLock lock(&mu_);
+  dirty_ = false;
+  if (retired_) return watermarks;
+  if (definition_dirty_) batch->definitions.push_back(definition_);
+  definition_dirty_ = false;
+  batch->states.push_back(state_);
+  for (const SessionId& session : dropped_ledgers_) {
+    batch->deleted_ledgers.emplace_back(id_, session);
+  }
+  dropped_ledgers_.clear();
+  for (const SessionId& session : dirty_ledgers_) {
+    LedgerEntry& entry = ledgers_.at(session);
+    entry.dirty = false;
+    batch->ledgers.push_back(entry.ledger.ToRecord(id_, session));
+    watermarks.emplace_back(session, entry.ledger.applied_sequence());
+  }
+  dirty_ledgers_.clear();
+  return watermarks;
+}
+
+void Normalizer::PublishDurable(const Watermarks& watermarks) {
+  MutexLock lock(&mu_);
+  for (const auto& [session, sequence] : watermarks) {
+    const auto it = ledgers_.find(session);
+    if (it != ledgers_.end()) it->second.ledger.PublishDurable(sequence);
+  }
+}
+
+absl::Status Normalizer::CheckUsable(uint64_t schema_hash) const {
+  if (retired_) return UnknownNormalizer(id_);
+  if (schema_hash != 0 && schema_hash != schema_hash_) {
+    return MakeError(
+        Reason::kSchemaMismatch,
+        absl::StrCat("schema_hash: ", schema_hash, ", want ", schema_hash_,
+                     " (the features of ", NormalizerName(id_),
+                     " are others or in another order than the client's)"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Normalizer::CheckUnchanged(int64_t expected_change_time_us) const {
+  if (expected_change_time_us == 0 ||
+      expected_change_time_us == definition_.change_time_us) {
+    return absl::OkStatus();
+  }
+  return MakeError(Reason::kStaleEtag,
+                   absl::StrCat("etag: not the current one of ",
+                                NormalizerName(id_),
+                                "; get it again and look what changed"));
+}
+
+absl::StatusOr<Normalizer::Admission> Normalizer::Admit(
+    const UpdateSource& source) const {
+  const bool frozen = definition_.frozen;
+  if (source.session == nullptr) {
+    if (frozen && source.fail_if_frozen) return FrozenError(id_);
+    return frozen ? Admission::kRead : Admission::kCount;
+  }
+  const UpdateId& id = source.id;
+  // Under our lock, so that whoever raises the epoch and then reads the ledger
+  // has seen the last update of the old one.
+  if (id.epoch != source.session->epoch()) {
+    return EpochFenced(id.epoch, source.session->epoch());
+  }
+  const auto it = ledgers_.find(id.session);
+  static const Ledger kEmpty;
+  const Ledger& ledger = it == ledgers_.end() ? kEmpty : it->second.ledger;
+  switch (ledger.Check(id.sequence)) {
+    case Ledger::Verdict::kCounted:
+      if (ledger.Conflicts(id.sequence, id.epoch, source.fingerprint)) {
+        return SequenceConflict(id.sequence);
+      }
+      return Admission::kDuplicate;
+    case Ledger::Verdict::kOutOfWindow:
+      return SequenceOutOfWindow(id.sequence, ledger.applied_sequence());
+    case Ledger::Verdict::kNew:
+      break;
+  }
+  if (auto s = CheckGeneration(id); !s.ok()) return s;
+  if (it == ledgers_.end() && !source.session->AddNormalizer(id_, id.epoch)) {
+    return EpochFenced(id.epoch, source.session->epoch());
+  }
+  // Born before a reset: used up, never counted.
+  if (id.generation != 0 && id.generation < state_.generation) {
+    return Admission::kConsume;
+  }
+  if (frozen && source.fail_if_frozen) return FrozenError(id_);
+  return frozen ? Admission::kConsume : Admission::kCount;
+}
+
+absl::Status Normalizer::CheckGeneration(const UpdateId& id) const {
+  const bool unnamed = id.generation == 0 && id.sequence == 1;
+  if (unnamed || (id.generation >= definition_.birth_generation &&
+                  id.generation <= state_.generation)) {
+    return absl::OkStatus();
+  }
+  return MakeError(
+      Reason::kGenerationUnknown,
+      absl::StrCat("update_id.generation: ", id.generation, ", want ",
+                   state_.generation, ", Normalizer.generation of ",
+                   NormalizerName(id_),
+                   id.generation == 0
+                       ? " (0 is for sequence 1 only)"
+                       : "; the update was made for another normalizer of "
+                         "that name, or for a store that lost it"));
+}
+
+absl::Status Normalizer::ChooseScaling(const Moments& basis, OwnRows own,
+                                       ScalingTable* table,
+                                       bool* warming_up) const {
+  const WarmUp& warm_up = definition_.warm_up;
+  *warming_up = basis.row_count() < warm_up.minimum_rows;
+  if (!*warming_up) {
+    ComputeScaling(definition_.scaling, basis, table);
+    return absl::OkStatus();
+  }
+  switch (warm_up.answer) {
+    case WarmUpAnswer::kIdentity:
+      IdentityScaling(features_, table);
+      return absl::OkStatus();
+    case WarmUpAnswer::kPrior:
+      ComputeScalingWithPrior(definition_.scaling, basis, warm_up.prior, table);
+      return absl::OkStatus();
+    case WarmUpAnswer::kCenter:
+      if (own.rows != nullptr || own.moments != nullptr) {
+        return CenterOn(own, table);
+      }
+      break;
+    case WarmUpAnswer::kError:
+      break;
+  }
+  return NotWarmedUp(basis.row_count(), warm_up.minimum_rows, id_);
+}
+
+absl::Status Normalizer::CenterOn(OwnRows own, ScalingTable* table) const {
+  if (own.moments != nullptr) {
+    CenterScaling(*own.moments, table);
+    return absl::OkStatus();
+  }
+  Workspace& w = ThreadWorkspace();
+  w.batch = Moments(features_);
+  const ValueProblem problem =
+      Fold(*own.rows, definition_.nonfinite, &w.batch, &w.batch_extremes);
+  if (auto s = CheckValues(problem, *own.rows, id_); !s.ok()) return s;
+  CenterScaling(w.batch, table);
+  return absl::OkStatus();
+}
+
+uint64_t Normalizer::Accept(const UpdateSource& source, Admission admission,
+                            const Moments& next) {
+  if (admission == Admission::kConsume) NoteSequence(source, 0);
+  if (admission != Admission::kCount) return 0;
+  const uint64_t rows = next.row_count() - state_.moments.row_count();
+  state_.moments = next;
+  ++state_.revision;
+  state_.update_time_us = NowMicros();
+  if (source.session == nullptr) {
+    state_.base_rows += rows;
+    MarkDirty();
+  } else {
+    NoteSequence(source, rows);
+  }
+  return rows;
+}
+
+void Normalizer::NoteSequence(const UpdateSource& source, uint64_t rows) {
+  LedgerEntry& entry = ledgers_[source.id.session];
+  entry.ledger.Count(source.id.sequence, source.id.epoch, source.fingerprint,
+                     rows);
+  if (!entry.dirty) dirty_ledgers_.push_back(source.id.session);
+  entry.dirty = true;
+  MarkDirty();
+}
+
+void Normalizer::MarkDirty() {
+  if (dirty_) return;
+  dirty_ = true;
+  queue_->AddNormalizer(shared_from_this());
+}
+
+UpdateOutcome Normalizer::Outcome(const UpdateSource& source,
+                                  Admission admission,
+                                  uint64_t counted_rows) const {
+  UpdateOutcome outcome;
+  outcome.revision = state_.revision;
+  outcome.row_count = state_.moments.row_count();
+  outcome.generation = state_.generation;
+  outcome.counted_rows = counted_rows;
+  outcome.duplicate = admission == Admission::kDuplicate;
+  outcome.frozen = definition_.frozen;
+  if (source.session != nullptr) {
+    const auto it = ledgers_.find(source.id.session);
+    if (it != ledgers_.end()) {
+      outcome.durable_sequence = it->second.ledger.durable_sequence();
+    }
+  }
+  return outcome;
+}
+
+}  // namespace streamnorm

@@ -1,0 +1,241 @@
+#ifndef STREAMNORM_SERVER_NORMALIZER_H_
+#define STREAMNORM_SERVER_NORMALIZER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/commit_queue.h"
+#include "server/mutex.h"
+#include "server/sessions.h"
+#include "stats/moments.h"
+#include "stats/scaling.h"
+#include "storage/records.h"
+
+namespace streamnorm {
+
+enum class Mode {
+  kUpdateThenNormalize,
+  kNormalizeThenUpdate,
+  kNormalizeOnly,
+  kUpdateOnly,
+};
+
+// Who sends an update, and how it is to be counted.
+struct UpdateSource {
+  std::shared_ptr<Session> session;  // null: counted at least once
+  UpdateId id;                       // where there is a session
+  uint32_t fingerprint = 0;          // of the payload; never 0
+  bool fail_if_frozen = false;
+};
+
+struct NormalizeCall {
+  TensorView input;
+  Mode mode = Mode::kUpdateThenNormalize;
+  UpdateSource source;
+  uint64_t schema_hash = 0;  // 0 = not checked
+};
+
+struct MergeCall {
+  const Moments* moments = nullptr;
+  bool before = false;  // scaling of the statistics before this merge
+  UpdateSource source;
+  uint64_t schema_hash = 0;
+};
+
+// What an update did, and where the normalizer stands after it.
+struct UpdateOutcome {
+  uint64_t revision = 0;
+  uint64_t row_count = 0;
+  uint64_t generation = 0;
+  uint64_t counted_rows = 0;
+  uint64_t durable_sequence = 0;
+  bool duplicate = false;
+  bool warming_up = false;
+  bool frozen = false;
+};
+
+struct NormalizeOutcome {
+  UpdateOutcome update;
+  uint64_t nonfinite_values = 0;
+  uint64_t clipped_values = 0;
+};
+
+// Statistics as they were before or after a merge.
+struct MergedStatistics {
+  std::vector<double> mean;
+  std::vector<double> variance;
+  ScalingTable scaling;
+};
+
+// Where a session stands with one normalizer.
+struct Progress {
+  uint64_t applied_sequence = 0;
+  std::bitset<kSequenceWindow> window;
+  uint64_t durable_sequence = 0;
+  uint64_t generation = 0;
+  uint64_t rows = 0;
+};
+
+// One normalizer: its lock, its moments, its sessions' ledgers.
+// Start reading at Normalize.
+//
+// Safe for concurrent use. The lock is held while rows are folded, not while
+// they are scaled; the fold is where an update takes its place in the order of
+// revisions. Nothing here does I/O: a change is entered in the commit queue
+// under the lock, and the committer captures it later.
+class Normalizer : public std::enable_shared_from_this<Normalizer> {
+ public:
+  // A new one, or one that was stored.
+  // REQUIRES: state.moments.features() == definition.features; `queue`
+  // outlives it.
+  Normalizer(NormalizerDefinition definition, NormalizerState state,
+             CommitQueue* queue);
+
+  const std::string& id() const { return id_; }
+  size_t features() const { return features_; }
+  uint64_t schema_hash() const { return schema_hash_; }
+
+  // Takes over a stored ledger, before the normalizer is shared.
+  void RestoreLedger(const LedgerRecord& record, Session* session);
+
+  // Enters a new normalizer in the commit queue.
+  void MarkCreated();
+
+  // Counts the rows and writes them normalized to `output` (size of the input;
+  // null under kUpdateOnly). An error means that nothing changed.
+  absl::StatusOr<NormalizeOutcome> Normalize(const NormalizeCall& call,
+                                             uint8_t* output);
+
+  // Counts rows by their moments; fills `*statistics` unless null.
+  absl::StatusOr<UpdateOutcome> MergeMoments(const MergeCall& call,
+                                             MergedStatistics* statistics);
+
+  // The inverse with the current statistics. `revision` 0 = any.
+  absl::StatusOr<NormalizeOutcome> Denormalize(const TensorView& input,
+                                               uint64_t revision,
+                                               uint64_t schema_hash,
+                                               uint8_t* output);
+
+  // Shows definition and state, under the lock: `read` must be quick.
+  using Reader =
+      std::function<void(const NormalizerDefinition&, const NormalizerState&)>;
+  void Read(const Reader& read) const;
+
+  // Changes the definition by `change`, unless `expected_change_time_us` is
+  // not 0 and not its change time (ABORTED). Nothing changes if `change` fails.
+  using Change = std::function<absl::Status(NormalizerDefinition*)>;
+  absl::Status UpdateDefinition(int64_t expected_change_time_us,
+                                const Change& change);
+
+  // Forgets every row; `generation` is the new one. FAILED_PRECONDITION while
+  // frozen, ABORTED as above.
+  absl::Status Reset(int64_t expected_change_time_us, uint64_t generation);
+
+  // Refuses everything from now on (NOT_FOUND). Called once, by the registry.
+  absl::Status Retire(int64_t expected_change_time_us);
+
+  // Absent if the session never updated this normalizer.
+  std::optional<Progress> SessionProgress(const SessionId& session) const;
+  uint64_t DurableSequence(const SessionId& session) const;
+
+  // The session ended: its rows stay, its ledger goes.
+  void DropLedger(const SessionId& session);
+
+  // For the committer. Capture adds what changed since the last capture to
+  // `batch`, and returns what PublishDurable is to be called with once the
+  // batch is on disk.
+  using Watermarks = std::vector<std::pair<SessionId, uint64_t>>;
+  Watermarks Capture(CommitBatch* batch);
+  void PublishDurable(const Watermarks& watermarks);
+
+ private:
+  // What becomes of an update.
+  enum class Admission {
+    kRead,       // not an update, or frozen: answer only
+    kCount,      // count it
+    kConsume,    // its sequence is used up, its rows don't count
+    kDuplicate,  // counted before: answer only
+  };
+
+  struct LedgerEntry {
+    Ledger ledger;
+    bool dirty = false;
+  };
+
+  absl::Status CheckUsable(uint64_t schema_hash) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckUnchanged(int64_t expected_change_time_us) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::StatusOr<Admission> Admit(const UpdateSource& source) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckGeneration(const UpdateId& id) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // The steps of Normalize, in their order. What they hand on lies in the
+  // thread's workspace.
+  absl::StatusOr<Admission> Check(const NormalizeCall& call) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status FoldBatch(const NormalizeCall& call, Admission admission) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status PrepareOutput(const NormalizeCall& call, Admission admission,
+                             uint8_t* output, bool* warming_up) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // Makes the update take effect; returns how many rows it counted.
+  uint64_t Accept(const UpdateSource& source, Admission admission,
+                  const Moments& next) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // The rows of the request itself, where WarmUpAnswer::kCenter can find them:
+  // one of the two, or neither.
+  struct OwnRows {
+    const TensorView* rows = nullptr;
+    const Moments* moments = nullptr;
+  };
+
+  // Chooses the scaling for an answer made from `basis`; `*warming_up` if it
+  // is not the rule's.
+  absl::Status ChooseScaling(const Moments& basis, OwnRows own,
+                             ScalingTable* table, bool* warming_up) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CenterOn(OwnRows own, ScalingTable* table) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  void NoteSequence(const UpdateSource& source, uint64_t rows)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void MarkDirty() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  UpdateOutcome Outcome(const UpdateSource& source, Admission admission,
+                        uint64_t counted_rows) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const std::string id_;
+  const size_t features_;
+  const uint64_t schema_hash_;
+  CommitQueue* const queue_;
+
+  mutable Mutex mu_;
+  NormalizerDefinition definition_ ABSL_GUARDED_BY(mu_);
+  NormalizerState state_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<SessionId, LedgerEntry> ledgers_ ABSL_GUARDED_BY(mu_);
+  bool retired_ ABSL_GUARDED_BY(mu_) = false;
+
+  // What the next Capture has to take.
+  bool dirty_ ABSL_GUARDED_BY(mu_) = false;
+  bool definition_dirty_ ABSL_GUARDED_BY(mu_) = false;
+  std::vector<SessionId> dirty_ledgers_ ABSL_GUARDED_BY(mu_);
+  std::vector<SessionId> dropped_ledgers_ ABSL_GUARDED_BY(mu_);
+};
+
+// Identifies the number and names of features; never 0.
+uint64_t SchemaHash(uint64_t features, const std::vector<std::string>& names);
+
+}  // namespace streamnorm
+
+#endif  // STREAMNORM_SERVER_NORMALIZER_H_

@@ -1,0 +1,72 @@
+#include "server/normalizer_service.h"
+
+#include "server/errors.h"
+#include "server/rpc_status.h"
+
+namespace streamnorm {
+
+template <typename Request, typename Response>
+NormalizerService::Unary* NormalizerService::Call(
+    void (Handler::*method)(const Request&, Response*, Handler::Done),
+    Context* context, const Request* request, Response* response) {
+  Unary* reactor = context->DefaultReactor();
+  if (context->IsCancelled()) {
+    reactor->Finish(grpc::Status::CANCELLED);
+    return reactor;
+  }
+  (handler_->*method)(*request, response,
+                      [reactor](const absl::Status& status) {
+                        reactor->Finish(ToGrpcStatus(status));
+                      });
+  return reactor;
+}
+
+// One line per RPC.
+#define STREAMNORM_RPC(name, Request, Response)                         \
+  NormalizerService::Unary* NormalizerService::name(                    \
+      Context* context, const Request* request, Response* response) {   \
+    return Call(&Handler::name, context, request, response);            \
+  }
+STREAMNORM_RPC(CreateNormalizer, v1::CreateNormalizerRequest, v1::Normalizer)
+STREAMNORM_RPC(GetNormalizer, v1::GetNormalizerRequest, v1::Normalizer)
+STREAMNORM_RPC(ListNormalizers, v1::ListNormalizersRequest,
+               v1::ListNormalizersResponse)
+STREAMNORM_RPC(UpdateNormalizer, v1::UpdateNormalizerRequest, v1::Normalizer)
+STREAMNORM_RPC(DeleteNormalizer, v1::DeleteNormalizerRequest,
+               google::protobuf::Empty)
+STREAMNORM_RPC(ResetStatistics, v1::ResetStatisticsRequest, v1::Normalizer)
+STREAMNORM_RPC(FreezeNormalizer, v1::FreezeNormalizerRequest, v1::Normalizer)
+STREAMNORM_RPC(UnfreezeNormalizer, v1::UnfreezeNormalizerRequest,
+               v1::Normalizer)
+STREAMNORM_RPC(Normalize, v1::NormalizeRequest, v1::NormalizeResponse)
+STREAMNORM_RPC(Denormalize, v1::DenormalizeRequest, v1::DenormalizeResponse)
+STREAMNORM_RPC(MergeMoments, v1::MergeMomentsRequest, v1::MergeMomentsResponse)
+STREAMNORM_RPC(GetStatistics, v1::GetStatisticsRequest, v1::Statistics)
+STREAMNORM_RPC(OpenSession, v1::OpenSessionRequest, v1::OpenSessionResponse)
+STREAMNORM_RPC(ResumeSession, v1::ResumeSessionRequest,
+               v1::ResumeSessionResponse)
+STREAMNORM_RPC(CloseSession, v1::CloseSessionRequest, google::protobuf::Empty)
+STREAMNORM_RPC(Barrier, v1::BarrierRequest, v1::BarrierResponse)
+#undef STREAMNORM_RPC
+
+NormalizeStreamCall* NormalizerService::NormalizeStream(Context*) {
+  auto* stream =
+      new NormalizeStreamCall(handler_, [this](NormalizeStreamCall* done) {
+        MutexLock lock(&mu_);
+        streams_.erase(done);
+      });
+  MutexLock lock(&mu_);
+  streams_.insert(stream);
+  stream->Start();
+  if (draining_) stream->Drain();
+  return stream;
+}
+
+void NormalizerService::Drain() {
+  // Under the lock no stream can end and be gone.
+  MutexLock lock(&mu_);
+  draining_ = true;
+  for (auto* stream : streams_) stream->Drain();
+}
+
+}  // namespace streamnorm

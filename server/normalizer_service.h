@@ -1,0 +1,83 @@
+#ifndef STREAMNORM_SERVER_NORMALIZER_SERVICE_H_
+#define STREAMNORM_SERVER_NORMALIZER_SERVICE_H_
+
+#include "absl/container/flat_hash_set.h"
+#include "server/handler.h"
+#include "server/mutex.h"
+#include "server/normalize_stream_call.h"
+#include "streamnorm/v1/normalizer_service.grpc.pb.h"
+
+namespace streamnorm {
+
+// The gRPC face of Handler: decides nothing. Safe for concurrent use.
+class NormalizerService final
+    : public v1::NormalizerService::CallbackService {
+ public:
+  // `handler` outlives it.
+  explicit NormalizerService(Handler* handler) : handler_(handler) {}
+
+  // Ends every stream once what it has read is answered, and refuses new ones.
+  void Drain();
+
+  using Context = grpc::CallbackServerContext;
+  using Unary = grpc::ServerUnaryReactor;
+
+  Unary* CreateNormalizer(Context* context,
+                          const v1::CreateNormalizerRequest* request,
+                          v1::Normalizer* response) override;
+  Unary* GetNormalizer(Context* context,
+                       const v1::GetNormalizerRequest* request,
+                       v1::Normalizer* response) override;
+  Unary* ListNormalizers(Context* context,
+                         const v1::ListNormalizersRequest* request,
+                         v1::ListNormalizersResponse* response) override;
+  Unary* UpdateNormalizer(Context* context,
+                          const v1::UpdateNormalizerRequest* request,
+                          v1::Normalizer* response) override;
+  Unary* DeleteNormalizer(Context* context,
+                          const v1::DeleteNormalizerRequest* request,
+                          google::protobuf::Empty* response) override;
+  Unary* ResetStatistics(Context* context,
+                         const v1::ResetStatisticsRequest* request,
+                         v1::Normalizer* response) override;
+  Unary* FreezeNormalizer(Context* context,
+                          const v1::FreezeNormalizerRequest* request,
+                          v1::Normalizer* response) override;
+  Unary* UnfreezeNormalizer(Context* context,
+                            const v1::UnfreezeNormalizerRequest* request,
+                            v1::Normalizer* response) override;
+  Unary* Normalize(Context* context, const v1::NormalizeRequest* request,
+                   v1::NormalizeResponse* response) override;
+  NormalizeStreamCall* NormalizeStream(Context* context) override;
+  Unary* Denormalize(Context* context, const v1::DenormalizeRequest* request,
+                     v1::DenormalizeResponse* response) override;
+  Unary* MergeMoments(Context* context, const v1::MergeMomentsRequest* request,
+                      v1::MergeMomentsResponse* response) override;
+  Unary* GetStatistics(Context* context,
+                       const v1::GetStatisticsRequest* request,
+                       v1::Statistics* response) override;
+  Unary* OpenSession(Context* context, const v1::OpenSessionRequest* request,
+                     v1::OpenSessionResponse* response) override;
+  Unary* ResumeSession(Context* context,
+                       const v1::ResumeSessionRequest* request,
+                       v1::ResumeSessionResponse* response) override;
+  Unary* CloseSession(Context* context, const v1::CloseSessionRequest* request,
+                      google::protobuf::Empty* response) override;
+  Unary* Barrier(Context* context, const v1::BarrierRequest* request,
+                 v1::BarrierResponse* response) override;
+
+ private:
+  template <typename Request, typename Response>
+  Unary* Call(void (Handler::*method)(const Request&, Response*,
+                                      Handler::Done),
+              Context* context, const Request* request, Response* response);
+
+  Handler* const handler_;
+  Mutex mu_;
+  bool draining_ ABSL_GUARDED_BY(mu_) = false;
+  absl::flat_hash_set<NormalizeStreamCall*> streams_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace streamnorm
+
+#endif  // STREAMNORM_SERVER_NORMALIZER_SERVICE_H_

@@ -1,0 +1,139 @@
+#include "server/registry.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/clock.h"
+#include "server/errors.h"
+
+namespace streamnorm {
+
+Registry::Registry(const Limits& limits, CommitQueue* queue)
+    : limits_(limits), queue_(queue) {}
+
+void Registry::Restore(const StoreContents& contents, SessionTable* sessions) {
+  WriterLock lock(&mu_);
+  next_generation_ = contents.next_generation;
+  for (const auto& stored : contents.normalizers) {
+    auto normalizer = std::make_shared<Normalizer>(stored.definition,
+                                                   stored.state, queue_);
+    for (const LedgerRecord& ledger : stored.ledgers) {
+      const auto session = sessions->Find(ledger.session);
+      if (session.ok()) normalizer->RestoreLedger(ledger, session->get());
+    }
+    total_features_ += normalizer->features();
+    normalizers_[normalizer->id()] = std::move(normalizer);
+  }
+  for (const QuarantinedNormalizer& damaged : contents.quarantined) {
+    quarantined_[damaged.id] = damaged.reason;
+  }
+}
+
+absl::StatusOr<std::shared_ptr<Normalizer>> Registry::Create(
+    NormalizerDefinition definition, bool validate_only) {
+  WriterLock lock(&mu_);
+  if (auto s = CheckRoom(definition); !s.ok()) return s;
+  if (validate_only) return std::shared_ptr<Normalizer>();
+  definition.birth_generation = TakeGenerationLocked();
+  definition.create_time_us = definition.change_time_us = NowMicros();
+  NormalizerState state;
+  state.id = definition.id;
+  state.generation = definition.birth_generation;
+  state.update_time_us = definition.create_time_us;
+  state.moments = Moments(definition.features);
+  auto normalizer = std::make_shared<Normalizer>(std::move(definition),
+                                                 std::move(state), queue_);
+  normalizer->MarkCreated();
+  total_features_ += normalizer->features();
+  normalizers_[normalizer->id()] = normalizer;
+  return normalizer;
+}
+
+absl::Status Registry::CheckRoom(const NormalizerDefinition& definition) const {
+  if (normalizers_.contains(definition.id)) {
+    return MakeError(Reason::kNormalizerExists,
+                     absl::StrCat(NormalizerName(definition.id),
+                                  ": exists already"));
+  }
+  if (quarantined_.contains(definition.id)) {
+    return QuarantinedError(definition.id, quarantined_.at(definition.id));
+  }
+  if (normalizers_.size() >= limits_.max_normalizers) {
+    return LimitExceeded("normalizers", absl::StrCat(normalizers_.size() + 1),
+                         absl::StrCat("at most ", limits_.max_normalizers),
+                         "--max_normalizers");
+  }
+  if (definition.features > limits_.max_total_features - total_features_) {
+    return LimitExceeded(
+        "features of all normalizers",
+        absl::StrCat(total_features_ + definition.features),
+        absl::StrCat("at most ", limits_.max_total_features),
+        "--max_total_features");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<Normalizer>> Registry::Find(
+    absl::string_view id) const {
+  ReaderLock lock(&mu_);
+  const auto it = normalizers_.find(id);
+  if (it != normalizers_.end()) return it->second;
+  const auto damaged = quarantined_.find(id);
+  if (damaged != quarantined_.end()) {
+    return QuarantinedError(id, damaged->second);
+  }
+  return UnknownNormalizer(id);
+}
+
+std::vector<std::shared_ptr<Normalizer>> Registry::List(absl::string_view after,
+                                                        size_t limit) const {
+  std::vector<std::shared_ptr<Normalizer>> page;
+  ReaderLock lock(&mu_);
+  for (auto it = normalizers_.upper_bound(after);
+       it != normalizers_.end() && page.size() < limit; ++it) {
+    page.push_back(it->second);
+  }
+  return page;
+}
+
+absl::Status Registry::Delete(absl::string_view id,
+                              int64_t expected_change_time_us) {
+  WriterLock lock(&mu_);
+  const auto damaged = quarantined_.find(id);
+  if (damaged != quarantined_.end()) {
+    queue_->DeleteNormalizer(damaged->first);
+    quarantined_.erase(damaged);
+    return absl::OkStatus();
+  }
+  const auto it = normalizers_.find(id);
+  if (it == normalizers_.end()) return UnknownNormalizer(id);
+  if (auto s = it->second->Retire(expected_change_time_us); !s.ok()) return s;
+  total_features_ -= it->second->features();
+  normalizers_.erase(it);
+  return absl::OkStatus();
+}
+
+uint64_t Registry::TakeGeneration() {
+  WriterLock lock(&mu_);
+  return TakeGenerationLocked();
+}
+
+uint64_t Registry::TakeGenerationLocked() {
+  const uint64_t taken = next_generation_++;
+  queue_->SetNextGeneration(next_generation_);
+  return taken;
+}
+
+size_t Registry::size() const {
+  ReaderLock lock(&mu_);
+  return normalizers_.size();
+}
+
+std::vector<std::string> Registry::quarantined() const {
+  std::vector<std::string> ids;
+  ReaderLock lock(&mu_);
+  for (const auto& [id, reason] : quarantined_) ids.push_back(id);
+  return ids;
+}
+
+}  // namespace streamnorm

@@ -1,0 +1,76 @@
+#ifndef STREAMNORM_SERVER_REGISTRY_H_
+#define STREAMNORM_SERVER_REGISTRY_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "server/commit_queue.h"
+#include "server/mutex.h"
+#include "server/normalizer.h"
+#include "storage/statistics_store.h"
+
+namespace streamnorm {
+
+// The normalizers by id, in the order of their ids. Safe for concurrent use.
+class Registry {
+ public:
+  struct Limits {
+    uint64_t max_normalizers = 0;
+    uint64_t max_total_features = 0;  // of all normalizers together
+  };
+
+  // `queue` outlives it.
+  Registry(const Limits& limits, CommitQueue* queue);
+
+  // Takes over what the store remembers, before the registry is shared.
+  // Ledgers find their session in `sessions`.
+  void Restore(const StoreContents& contents, SessionTable* sessions);
+
+  // Creates a normalizer without rows, to be on disk with the next commit.
+  // ALREADY_EXISTS, RESOURCE_EXHAUSTED. `definition` needs neither times nor
+  // generation. With `validate_only` nothing is created and the result is null.
+  absl::StatusOr<std::shared_ptr<Normalizer>> Create(
+      NormalizerDefinition definition, bool validate_only);
+
+  // NOT_FOUND; DATA_LOSS if its records are damaged.
+  absl::StatusOr<std::shared_ptr<Normalizer>> Find(absl::string_view id) const;
+
+  // Up to `limit` normalizers with ids greater than `after`.
+  std::vector<std::shared_ptr<Normalizer>> List(absl::string_view after,
+                                                size_t limit) const;
+
+  // Deletes it, also a damaged one. NOT_FOUND, ABORTED (change time differs
+  // from `expected_change_time_us`, where that is not 0).
+  absl::Status Delete(absl::string_view id, int64_t expected_change_time_us);
+
+  // A generation no normalizer ever had.
+  uint64_t TakeGeneration();
+
+  size_t size() const;
+  std::vector<std::string> quarantined() const;
+
+ private:
+  absl::Status CheckRoom(const NormalizerDefinition& definition) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  uint64_t TakeGenerationLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const Limits limits_;
+  CommitQueue* const queue_;
+  mutable SharedMutex mu_;
+  absl::btree_map<std::string, std::shared_ptr<Normalizer>> normalizers_
+      ABSL_GUARDED_BY(mu_);
+  absl::btree_map<std::string, std::string> quarantined_
+      ABSL_GUARDED_BY(mu_);  // id -> reason
+  uint64_t total_features_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t next_generation_ ABSL_GUARDED_BY(mu_) = 1;
+};
+
+}  // namespace streamnorm
+
+#endif  // STREAMNORM_SERVER_REGISTRY_H_

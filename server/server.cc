@@ -1,0 +1,168 @@
+#include "server/server.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "grpcpp/ext/channelz_service_plugin.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server_builder.h"
+#include "server/errors.h"
+#include "server/logging.h"
+
+namespace streamnorm {
+namespace {
+
+// Ours are a few hundred bytes.
+constexpr int kMaxMetadataBytes = 8 << 10;
+
+// Room for the fields around a tensor of max_message_bytes.
+constexpr uint64_t kMessageOverheadBytes = 4096;
+
+bool IsLoopback(absl::string_view address) {
+  return absl::StartsWith(address, "unix:") ||
+         absl::StartsWith(address, "127.") ||
+         absl::StartsWith(address, "localhost:") ||
+         absl::StartsWith(address, "[::1]:");
+}
+
+absl::Status CheckAddress(const std::string& address, bool insecure) {
+  if (absl::StartsWith(address, "unix:")) {
+    // sockaddr_un holds 107 bytes and a zero.
+    constexpr size_t kLongest = 107;
+    const size_t size = address.size() - sizeof("unix:") + 1;
+    if (size <= kLongest) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--listen: ", address, ": a path of ", size, " bytes, want at most ",
+        kLongest));
+  }
+  if (address.find(':') == std::string::npos) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--listen: ", address, ", want host:port or unix:/path"));
+  }
+  if (IsLoopback(address) || insecure) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--listen: ", address,
+      ", want a loopback address or unix:/path: there is no TLS and no "
+      "authentication yet, so anyone who reaches it could read and change "
+      "everything; --insecure allows it on a network you trust"));
+}
+
+std::string WithPort(const std::string& address, int port) {
+  if (absl::StartsWith(address, "unix:")) return address;
+  return absl::StrCat(address.substr(0, address.rfind(':') + 1), port);
+}
+
+// Once per process, before the first server is built.
+void InitPlugins() {
+  static const bool done = [] {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    grpc::channelz::experimental::InitChannelzService();
+    return true;
+  }();
+  static_cast<void>(done);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(
+    const ServerOptions& options, std::unique_ptr<StatisticsStore> store) {
+  for (const std::string& address : options.listen) {
+    if (auto s = CheckAddress(address, options.insecure); !s.ok()) return s;
+  }
+  const auto contents = store->Load();
+  if (!contents.ok()) return contents.status();
+  std::unique_ptr<Server> server(
+      new Server(options, std::move(store), *contents));
+  if (auto s = server->Listen(); !s.ok()) return s;
+  return server;
+}
+
+Server::Server(const ServerOptions& options,
+               std::unique_ptr<StatisticsStore> store,
+               const StoreContents& contents)
+    : options_(options),
+      store_(std::move(store)),
+      sessions_(options.limits.max_sessions),
+      registry_({options.limits.max_normalizers,
+                 options.limits.max_total_features},
+                &queue_),
+      committer_(std::make_unique<Committer>(
+          options.commit, store_.get(), &queue_, options.on_store_failure)),
+      handler_({options.limits, options.auto_create, contents.history_id,
+                contents.incarnation},
+               &registry_, &sessions_, &queue_, committer_.get()),
+      normalizer_service_(&handler_),
+      admin_service_({std::string(store_->kind()), contents.history_id,
+                      contents.incarnation, options.limits},
+                     &registry_, &sessions_, committer_.get()) {
+  for (const SessionRecord& record : contents.sessions) {
+    sessions_.Restore(record);
+  }
+  registry_.Restore(contents, &sessions_);
+  for (const QuarantinedNormalizer& damaged : contents.quarantined) {
+    Log(LogLevel::kError, "normalizer_quarantined",
+        {{"normalizer", damaged.id}, {"reason", damaged.reason}});
+  }
+  Log(LogLevel::kInfo, "store_loaded",
+      {{"store", std::string(store_->kind())},
+       {"normalizers", contents.normalizers.size()},
+       {"sessions", contents.sessions.size()},
+       {"quarantined", contents.quarantined.size()},
+       {"incarnation", contents.incarnation}});
+}
+
+absl::Status Server::Listen() {
+  InitPlugins();
+  grpc::ServerBuilder builder;
+  const auto message_bytes = static_cast<int>(
+      std::min<uint64_t>(options_.limits.max_message_bytes, 1 << 30) +
+      kMessageOverheadBytes);
+  builder.SetMaxReceiveMessageSize(message_bytes);
+  builder.SetMaxSendMessageSize(message_bytes);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                             options_.max_concurrent_streams);
+  // A second server on the same port must fail, not take half of the calls.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  std::vector<int> ports(options_.listen.size());
+  for (size_t i = 0; i < options_.listen.size(); ++i) {
+    builder.AddListeningPort(options_.listen[i],
+                             grpc::InsecureServerCredentials(), &ports[i]);
+  }
+  builder.RegisterService(&normalizer_service_);
+  builder.RegisterService(&admin_service_);
+  grpc_server_ = builder.BuildAndStart();
+  for (size_t i = 0; i < ports.size(); ++i) {
+    if (grpc_server_ != nullptr && ports[i] != 0) continue;
+    return absl::UnavailableError(absl::StrCat(
+        "--listen: can't listen on ", options_.listen[i],
+        "; is another server using it, or may this user not?"));
+  }
+  for (size_t i = 0; i < ports.size(); ++i) {
+    addresses_.push_back(WithPort(options_.listen[i], ports[i]));
+    Log(LogLevel::kInfo, "listening",
+        {{"address", addresses_.back()}, {"insecure", options_.insecure}});
+  }
+  return absl::OkStatus();
+}
+
+Server::~Server() { Shutdown(); }
+
+void Server::Shutdown() {
+  if (grpc_server_ != nullptr) {
+    grpc_server_->GetHealthCheckService()->Shutdown();
+    normalizer_service_.Drain();
+    grpc_server_->Shutdown(std::chrono::system_clock::now() +
+                           options_.drain_timeout);
+    grpc_server_.reset();
+  }
+  committer_.reset();
+}
+
+}  // namespace streamnorm

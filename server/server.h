@@ -1,0 +1,80 @@
+#ifndef STREAMNORM_SERVER_SERVER_H_
+#define STREAMNORM_SERVER_SERVER_H_
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "grpcpp/server.h"
+#include "server/admin_service.h"
+#include "server/commit_queue.h"
+#include "server/committer.h"
+#include "server/handler.h"
+#include "server/limits.h"
+#include "server/normalizer_service.h"
+#include "server/registry.h"
+#include "server/sessions.h"
+#include "storage/statistics_store.h"
+
+namespace streamnorm {
+
+struct ServerOptions {
+  // `host:port` (port 0: one that is free) or `unix:/path`.
+  std::vector<std::string> listen;
+
+  // Allow listening beyond loopback although there is no TLS yet.
+  bool insecure = false;
+
+  bool auto_create = false;
+  Limits limits;
+  Committer::Options commit;
+  Committer::OnFailure on_store_failure;
+
+  // Streams one connection may have open: enough for a training cluster behind
+  // one proxy.
+  int max_concurrent_streams = 1000;
+
+  // How long Shutdown waits for requests that are being answered.
+  std::chrono::seconds drain_timeout{10};
+};
+
+// The whole service in one process: everything main() doesn't do.
+// Members are declared in the order in which they depend on one another.
+class Server {
+ public:
+  // Loads what the store remembers and starts to listen.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(
+      const ServerOptions& options, std::unique_ptr<StatisticsStore> store);
+
+  // Calls Shutdown.
+  ~Server();
+
+  // Where it listens, with real port numbers.
+  const std::vector<std::string>& addresses() const { return addresses_; }
+
+  // Answers what is being answered, ends the streams, commits the rest.
+  void Shutdown();
+
+ private:
+  Server(const ServerOptions& options, std::unique_ptr<StatisticsStore> store,
+         const StoreContents& contents);
+  absl::Status Listen();
+
+  const ServerOptions options_;
+  const std::unique_ptr<StatisticsStore> store_;
+  CommitQueue queue_;
+  SessionTable sessions_;
+  Registry registry_;
+  std::unique_ptr<Committer> committer_;
+  Handler handler_;
+  NormalizerService normalizer_service_;
+  AdminService admin_service_;
+  std::unique_ptr<grpc::Server> grpc_server_;
+  std::vector<std::string> addresses_;
+};
+
+}  // namespace streamnorm
+
+#endif  // STREAMNORM_SERVER_SERVER_H_

@@ -1,0 +1,649 @@
+#include "server/validation.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <set>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "server/errors.h"
+
+namespace streamnorm {
+namespace {
+
+static_assert(std::endian::native == std::endian::little,
+              "tensors are little-endian on the wire and used in place");
+
+constexpr size_t kMaxFeatureNameBytes = 256;
+constexpr size_t kMaxLabels = 64;
+constexpr size_t kMaxLabelKeyBytes = 63;
+constexpr size_t kMaxLabelValueBytes = 255;
+
+std::string AtMost(uint64_t limit) { return absl::StrCat("at most ", limit); }
+
+absl::Status CheckNonNegative(absl::string_view field, double value) {
+  if (std::isfinite(value) && value >= 0) return absl::OkStatus();
+  return InvalidField(field, absl::StrCat(value), "a finite value >= 0");
+}
+
+absl::StatusOr<ScalingMethod> ParseMethod(v1::Scaling::Method method) {
+  switch (method) {
+    case v1::Scaling::STANDARD:
+      return ScalingMethod::kStandard;
+    case v1::Scaling::MIN_MAX:
+      return ScalingMethod::kMinMax;
+    case v1::Scaling::MAX_ABS:
+      return ScalingMethod::kMaxAbs;
+    default:
+      return InvalidField("scaling.method", absl::StrCat(int{method}),
+                          "STANDARD, MIN_MAX or MAX_ABS");
+  }
+}
+
+absl::StatusOr<EpsilonMode> ParseEpsilonMode(v1::Scaling::EpsilonMode mode) {
+  switch (mode) {
+    case v1::Scaling::NONE:
+      return EpsilonMode::kNone;
+    case v1::Scaling::INSIDE_SQRT:
+      return EpsilonMode::kInsideSqrt;
+    case v1::Scaling::ADD_TO_STD:
+      return EpsilonMode::kAddToStd;
+    case v1::Scaling::FLOOR_STD:
+      return EpsilonMode::kFloorStd;
+    default:
+      return InvalidField("scaling.epsilon_mode", absl::StrCat(int{mode}),
+                          "NONE, INSIDE_SQRT, ADD_TO_STD or FLOOR_STD");
+  }
+}
+
+absl::StatusOr<ScalingRule> ParseScaling(const v1::Scaling& scaling) {
+  ScalingRule rule;
+  if (!scaling.preset().empty()) {
+    const auto preset = PresetRule(scaling.preset());
+    if (!preset) {
+      return InvalidField("scaling.preset", Quoted(scaling.preset()),
+                          absl::StrCat("one of ", PresetNames()));
+    }
+    rule = *preset;
+  }
+  if (scaling.method() != v1::Scaling::METHOD_UNSPECIFIED) {
+    const auto method = ParseMethod(scaling.method());
+    if (!method.ok()) return method.status();
+    rule.method = *method;
+  }
+  if (scaling.epsilon_mode() != v1::Scaling::EPSILON_MODE_UNSPECIFIED) {
+    const auto mode = ParseEpsilonMode(scaling.epsilon_mode());
+    if (!mode.ok()) return mode.status();
+    rule.epsilon_mode = *mode;
+  }
+  if (scaling.has_epsilon()) rule.epsilon = scaling.epsilon();
+  if (scaling.has_clip()) rule.clip = scaling.clip();
+  if (scaling.has_center()) rule.center = scaling.center();
+  if (scaling.has_scale()) rule.scale = scaling.scale();
+  if (auto s = CheckNonNegative("scaling.epsilon", rule.epsilon); !s.ok()) {
+    return s;
+  }
+  if (auto s = CheckNonNegative("scaling.clip", rule.clip); !s.ok()) return s;
+  return rule;
+}
+
+absl::StatusOr<NonfinitePolicy> ParsePolicy(absl::string_view field,
+                                            v1::NonfinitePolicy::Policy policy,
+                                            NonfinitePolicy unspecified) {
+  switch (policy) {
+    case v1::NonfinitePolicy::POLICY_UNSPECIFIED:
+      return unspecified;
+    case v1::NonfinitePolicy::SKIP:
+      return NonfinitePolicy::kSkip;
+    case v1::NonfinitePolicy::REJECT:
+      return NonfinitePolicy::kReject;
+    default:
+      return InvalidField(field, absl::StrCat(int{policy}), "SKIP or REJECT");
+  }
+}
+
+absl::StatusOr<NonfinitePolicies> ParsePolicies(
+    const v1::NonfinitePolicy& nonfinite) {
+  const auto nan =
+      ParsePolicy("nonfinite.nan", nonfinite.nan(), NonfinitePolicy::kSkip);
+  if (!nan.ok()) return nan.status();
+  const auto infinity = ParsePolicy("nonfinite.infinity", nonfinite.infinity(),
+                                    NonfinitePolicy::kReject);
+  if (!infinity.ok()) return infinity.status();
+  return NonfinitePolicies{*nan, *infinity};
+}
+
+absl::StatusOr<WarmUpAnswer> ParseAnswer(v1::WarmUp::Answer answer) {
+  switch (answer) {
+    case v1::WarmUp::ANSWER_UNSPECIFIED:
+    case v1::WarmUp::CENTER:
+      return WarmUpAnswer::kCenter;
+    case v1::WarmUp::ERROR:
+      return WarmUpAnswer::kError;
+    case v1::WarmUp::IDENTITY:
+      return WarmUpAnswer::kIdentity;
+    case v1::WarmUp::PRIOR:
+      return WarmUpAnswer::kPrior;
+    default:
+      return InvalidField("warm_up.answer", absl::StrCat(int{answer}),
+                          "CENTER, ERROR, IDENTITY or PRIOR");
+  }
+}
+
+template <typename Values>
+absl::Status CheckPriorValues(absl::string_view field, const Values& values,
+                              uint64_t features, bool allow_negative) {
+  const auto size = static_cast<uint64_t>(values.size());
+  if (size != 1 && size != features) {
+    return InvalidField(field, absl::StrCat(size, " values"),
+                        absl::StrCat("1 or ", features, ", one per feature"));
+  }
+  for (int i = 0; i < values.size(); ++i) {
+    if (!std::isfinite(values[i]) || (!allow_negative && values[i] < 0)) {
+      return InvalidField(absl::StrCat(field, "[", i, "]"),
+                          absl::StrCat(values[i]),
+                          allow_negative ? "a finite value"
+                                         : "a finite value >= 0");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Prior> ParsePrior(const v1::WarmUp::Prior& prior,
+                                 uint64_t features) {
+  if (auto s = CheckPriorValues("warm_up.prior.mean", prior.mean(), features,
+                                /*allow_negative=*/true);
+      !s.ok()) {
+    return s;
+  }
+  if (auto s = CheckPriorValues("warm_up.prior.variance", prior.variance(),
+                                features, /*allow_negative=*/false);
+      !s.ok()) {
+    return s;
+  }
+  // Beyond 2^53 a row more would not change the weight.
+  if (!(prior.pseudo_rows() > 0) || prior.pseudo_rows() > 0x1p53) {
+    return InvalidField("warm_up.prior.pseudo_rows",
+                        absl::StrCat(prior.pseudo_rows()),
+                        "more than 0, at most 2^53");
+  }
+  return Prior{{prior.mean().begin(), prior.mean().end()},
+               {prior.variance().begin(), prior.variance().end()},
+               prior.pseudo_rows()};
+}
+
+absl::StatusOr<WarmUp> ParseWarmUp(const v1::WarmUp& warm_up,
+                                   uint64_t features,
+                                   const ScalingRule& scaling) {
+  WarmUp parsed;
+  if (warm_up.has_minimum_rows()) parsed.minimum_rows = warm_up.minimum_rows();
+  const auto answer = ParseAnswer(warm_up.answer());
+  if (!answer.ok()) return answer.status();
+  parsed.answer = *answer;
+  if (parsed.answer == WarmUpAnswer::kPrior) {
+    if (scaling.method != ScalingMethod::kStandard) {
+      return InvalidField("warm_up.answer", "PRIOR",
+                          "another answer: a prior has no extremes, which "
+                          "scaling.method is made of");
+    }
+    auto prior = ParsePrior(warm_up.prior(), features);
+    if (!prior.ok()) return prior.status();
+    parsed.prior = *std::move(prior);
+  } else if (warm_up.has_prior()) {
+    return InvalidField("warm_up.prior", "set",
+                        "unset unless warm_up.answer is PRIOR");
+  }
+  return parsed;
+}
+
+absl::Status CheckFeatureNames(const v1::Normalizer& normalizer) {
+  const auto& names = normalizer.feature_names();
+  if (names.empty()) return absl::OkStatus();
+  if (names.size() != normalizer.features()) {
+    return InvalidField("normalizer.feature_names",
+                        absl::StrCat(names.size(), " names"),
+                        absl::StrCat(normalizer.features(),
+                                     ", one per feature, or none"));
+  }
+  absl::flat_hash_set<absl::string_view> seen;
+  for (int i = 0; i < names.size(); ++i) {
+    const std::string field = absl::StrCat("normalizer.feature_names[", i, "]");
+    if (names[i].empty() || names[i].size() > kMaxFeatureNameBytes) {
+      return InvalidField(field, absl::StrCat(names[i].size(), " bytes"),
+                          absl::StrCat("1 to ", kMaxFeatureNameBytes));
+    }
+    if (!seen.insert(names[i]).second) {
+      return InvalidField(field, Quoted(names[i]),
+                          "a name no feature before has");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckLabels(const v1::Normalizer& normalizer) {
+  if (normalizer.labels().size() > kMaxLabels) {
+    return InvalidField("normalizer.labels",
+                        absl::StrCat(normalizer.labels().size(), " labels"),
+                        AtMost(kMaxLabels));
+  }
+  for (const auto& [key, value] : normalizer.labels()) {
+    if (key.empty() || key.size() > kMaxLabelKeyBytes) {
+      return InvalidField("normalizer.labels", Quoted(key),
+                          absl::StrCat("keys of 1 to ", kMaxLabelKeyBytes,
+                                       " bytes"));
+    }
+    if (value.size() > kMaxLabelValueBytes) {
+      return InvalidField(absl::StrCat("normalizer.labels[", Quoted(key), "]"),
+                          absl::StrCat(value.size(), " bytes"),
+                          AtMost(kMaxLabelValueBytes));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<DataType> ParseDataType(absl::string_view field,
+                                       v1::DataType type) {
+  switch (type) {
+    case v1::FP32:
+      return DataType::kFp32;
+    case v1::FP64:
+      return DataType::kFp64;
+    case v1::FP16:
+      return DataType::kFp16;
+    case v1::BF16:
+      return DataType::kBf16;
+    default:
+      return InvalidField(field, absl::StrCat(int{type}),
+                          "FP32, FP64, FP16 or BF16");
+  }
+}
+
+// Rows of a shape whose last dimension was checked.
+absl::StatusOr<size_t> ParseRows(const v1::Tensor& tensor) {
+  if (tensor.shape_size() == 1) return size_t{1};
+  const int64_t rows = tensor.shape(0);
+  // No message holds more; keeps rows * features * 8 within 64 bits.
+  constexpr int64_t kMostRows = int64_t{1} << 32;
+  if (rows < 1 || rows > kMostRows) {
+    return InvalidField("input.shape[0]", absl::StrCat(rows),
+                        "at least 1 row, and no more than `data` holds");
+  }
+  return static_cast<size_t>(rows);
+}
+
+// A `bytes` field of `features` doubles.
+absl::Status CheckDoubles(absl::string_view field, const std::string& bytes,
+                          size_t features, absl::string_view id) {
+  if (bytes.size() == features * sizeof(double)) return absl::OkStatus();
+  return InvalidField(field, absl::StrCat(bytes.size(), " bytes"),
+                      absl::StrCat(features * sizeof(double), " (",
+                                   NormalizerName(id), " has ", features,
+                                   " features, FP64)"));
+}
+
+absl::Status CopyDoubles(absl::string_view field, const std::string& bytes,
+                         absl::string_view id, std::span<double> to) {
+  if (auto s = CheckDoubles(field, bytes, to.size(), id); !s.ok()) return s;
+  std::memcpy(to.data(), bytes.data(), bytes.size());
+  for (size_t j = 0; j < to.size(); ++j) {
+    if (!std::isfinite(to[j])) {
+      return InvalidField(absl::StrCat(field, "[", j, "]"),
+                          absl::StrCat(to[j]), "a finite value");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ParseFeatureCounts(const v1::MergeMomentsRequest& request,
+                                absl::string_view id, Moments* moments) {
+  const std::string& bytes = request.feature_counts();
+  if (bytes.empty()) return absl::OkStatus();
+  if (auto s = CheckDoubles("feature_counts", bytes, moments->features(), id);
+      !s.ok()) {
+    return s;
+  }
+  std::vector<uint64_t> counts(moments->features());
+  std::memcpy(counts.data(), bytes.data(), bytes.size());
+  for (size_t j = 0; j < counts.size(); ++j) {
+    if (counts[j] > request.count()) {
+      return InvalidField(absl::StrCat("feature_counts[", j, "]"),
+                          absl::StrCat(counts[j]),
+                          absl::StrCat("at most count, ", request.count()));
+    }
+  }
+  moments->set_feature_counts(std::move(counts));
+  return absl::OkStatus();
+}
+
+absl::Status ParseExtremes(const v1::MergeMomentsRequest& request,
+                           absl::string_view id, Moments* moments) {
+  if (request.has_minimum() != request.has_maximum()) {
+    return InvalidField(request.has_minimum() ? "maximum" : "minimum", "absent",
+                        "both minimum and maximum, or neither");
+  }
+  if (!request.has_minimum()) return absl::OkStatus();
+  if (auto s =
+          CopyDoubles("minimum", request.minimum(), id, moments->minimum());
+      !s.ok()) {
+    return s;
+  }
+  return CopyDoubles("maximum", request.maximum(), id, moments->maximum());
+}
+
+// Moments that no rows can have are a client's mistake, and would stay.
+absl::Status CheckConsistent(bool has_extremes, Moments* moments) {
+  for (size_t j = 0; j < moments->features(); ++j) {
+    if (moments->count(j) == 0) {
+      moments->mean()[j] = moments->m2()[j] = 0;
+      moments->minimum()[j] = HUGE_VAL;
+      moments->maximum()[j] = -HUGE_VAL;
+      continue;
+    }
+    const double m2 = moments->m2()[j];
+    if (m2 < 0) {
+      return InvalidField(absl::StrCat("m2[", j, "]"), absl::StrCat(m2),
+                          "a sum of squared deviations, >= 0");
+    }
+    if (!has_extremes) continue;
+    const double low = moments->minimum()[j];
+    const double high = moments->maximum()[j];
+    if (low > high) {
+      return InvalidField(absl::StrCat("minimum[", j, "]"), absl::StrCat(low),
+                          absl::StrCat("at most maximum, ", high));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckIndex(absl::string_view field, int64_t index,
+                        uint64_t features) {
+  if (index >= 0 && static_cast<uint64_t>(index) < features) {
+    return absl::OkStatus();
+  }
+  return InvalidField(field, absl::StrCat(index),
+                      absl::StrCat("0 to ", features - 1));
+}
+
+absl::StatusOr<std::vector<size_t>> SelectNames(
+    const v1::FeatureSelection& selection,
+    const NormalizerDefinition& definition) {
+  absl::flat_hash_map<absl::string_view, size_t> index_of;
+  for (size_t j = 0; j < definition.feature_names.size(); ++j) {
+    index_of[definition.feature_names[j]] = j;
+  }
+  std::vector<size_t> selected;
+  for (int i = 0; i < selection.names_size(); ++i) {
+    const auto it = index_of.find(selection.names(i));
+    if (it == index_of.end()) {
+      return InvalidField(absl::StrCat("selection.names[", i, "]"),
+                          Quoted(selection.names(i)),
+                          absl::StrCat("a feature name of ",
+                                       NormalizerName(definition.id)));
+    }
+    selected.push_back(it->second);
+  }
+  return selected;
+}
+
+}  // namespace
+
+absl::Status CheckId(absl::string_view field, absl::string_view id) {
+  const auto ok_first = [](char c) { return c >= 'a' && c <= 'z'; };
+  const auto ok = [&](char c) {
+    return ok_first(c) || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+           c == '-';
+  };
+  if (!id.empty() && id.size() <= 128 && ok_first(id[0]) &&
+      std::all_of(id.begin(), id.end(), ok)) {
+    return absl::OkStatus();
+  }
+  return InvalidField(field, Quoted(id), "an id [a-z][a-z0-9._-]{0,127}");
+}
+
+absl::StatusOr<std::string> ParseName(absl::string_view field,
+                                      absl::string_view name) {
+  absl::string_view id = name;
+  if (!absl::ConsumePrefix(&id, "normalizers/") || !CheckId(field, id).ok()) {
+    return InvalidField(
+        field, Quoted(name),
+        "normalizers/{id} with an id [a-z][a-z0-9._-]{0,127}");
+  }
+  return std::string(id);
+}
+
+absl::StatusOr<NormalizerDefinition> ParseCreate(
+    const v1::CreateNormalizerRequest& request, const Limits& limits) {
+  const v1::Normalizer& wanted = request.normalizer();
+  if (auto s = CheckId("normalizer_id", request.normalizer_id()); !s.ok()) {
+    return s;
+  }
+  if (wanted.features() < 1) {
+    return InvalidField("normalizer.features", absl::StrCat(wanted.features()),
+                        "at least 1");
+  }
+  if (static_cast<uint64_t>(wanted.features()) > limits.max_features) {
+    return LimitExceeded("normalizer.features", absl::StrCat(wanted.features()),
+                         AtMost(limits.max_features), "--max_features");
+  }
+  if (auto s = CheckFeatureNames(wanted); !s.ok()) return s;
+  if (wanted.window().kind() != v1::Window::KIND_UNSPECIFIED &&
+      wanted.window().kind() != v1::Window::CUMULATIVE) {
+    return InvalidField("normalizer.window.kind",
+                        absl::StrCat(int{wanted.window().kind()}),
+                        "CUMULATIVE, the only window there is yet");
+  }
+  NormalizerDefinition definition;
+  definition.id = request.normalizer_id();
+  definition.features = static_cast<uint64_t>(wanted.features());
+  definition.feature_names = {wanted.feature_names().begin(),
+                              wanted.feature_names().end()};
+  for (const char* path : {"labels", "scaling", "nonfinite", "warm_up"}) {
+    if (auto s = ApplyChange(path, wanted, &definition); !s.ok()) return s;
+  }
+  return definition;
+}
+
+absl::Status ApplyChange(absl::string_view path, const v1::Normalizer& wanted,
+                         NormalizerDefinition* definition) {
+  if (path == "labels") {
+    if (auto s = CheckLabels(wanted); !s.ok()) return s;
+    definition->labels = {wanted.labels().begin(), wanted.labels().end()};
+  } else if (path == "scaling") {
+    const auto rule = ParseScaling(wanted.scaling());
+    if (!rule.ok()) return rule.status();
+    if (rule->method != ScalingMethod::kStandard &&
+        definition->warm_up.answer == WarmUpAnswer::kPrior) {
+      return InvalidField("scaling.method", "one made of extremes",
+                          "STANDARD, because warm_up.answer is PRIOR");
+    }
+    definition->scaling = *rule;
+    definition->scaling_preset = wanted.scaling().preset();
+  } else if (path == "nonfinite") {
+    const auto policies = ParsePolicies(wanted.nonfinite());
+    if (!policies.ok()) return policies.status();
+    definition->nonfinite = *policies;
+  } else if (path == "warm_up") {
+    auto warm_up = ParseWarmUp(wanted.warm_up(), definition->features,
+                               definition->scaling);
+    if (!warm_up.ok()) return warm_up.status();
+    definition->warm_up = *std::move(warm_up);
+  } else {
+    return InvalidField("update_mask", Quoted(path),
+                        "labels, scaling, nonfinite or warm_up (other fields "
+                        "can't be changed)");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int64_t> ParseFeatureCount(const v1::Tensor& tensor) {
+  if (tensor.shape_size() != 1 && tensor.shape_size() != 2) {
+    return InvalidField("input.shape",
+                        absl::StrCat(tensor.shape_size(), " dimensions"),
+                        "[rows, features], or [features] for one row");
+  }
+  return tensor.shape(tensor.shape_size() - 1);
+}
+
+absl::StatusOr<TensorView> ParseTensor(const v1::Tensor& tensor,
+                                       size_t features, absl::string_view id,
+                                       std::vector<double>* converted) {
+  const auto stated = ParseFeatureCount(tensor);
+  if (!stated.ok()) return stated.status();
+  if (*stated < 0 || static_cast<uint64_t>(*stated) != features) {
+    return InvalidField(
+        absl::StrCat("input.shape[", tensor.shape_size() - 1, "]"),
+        absl::StrCat(*stated),
+        absl::StrCat(features, " (", NormalizerName(id), " has ", features,
+                     " features)"));
+  }
+  const auto rows = ParseRows(tensor);
+  if (!rows.ok()) return rows.status();
+  TensorView view;
+  view.rows = *rows;
+  view.features = features;
+  if (tensor.values_size() != 0) {
+    if (!tensor.data().empty()) {
+      return InvalidField("input.values", "set beside input.data",
+                          "one of the two");
+    }
+    if (tensor.datatype() != v1::DATA_TYPE_UNSPECIFIED &&
+        tensor.datatype() != v1::FP64) {
+      return InvalidField("input.datatype",
+                          v1::DataType_Name(tensor.datatype()),
+                          "FP64 or none with input.values");
+    }
+    converted->assign(tensor.values().begin(), tensor.values().end());
+    view.type = DataType::kFp64;
+    view.data = reinterpret_cast<const uint8_t*>(converted->data());
+    if (converted->size() != view.rows * features) {
+      return InvalidField(
+          "input.values", absl::StrCat(converted->size(), " values"),
+          absl::StrCat(view.rows * features, " = ", view.rows, " x ",
+                       features));
+    }
+    return view;
+  }
+  const auto type = ParseDataType("input.datatype", tensor.datatype());
+  if (!type.ok()) return type.status();
+  view.type = *type;
+  view.data = reinterpret_cast<const uint8_t*>(tensor.data().data());
+  if (tensor.data().size() != view.size_bytes()) {
+    return InvalidField(
+        "input.data", absl::StrCat(tensor.data().size(), " bytes"),
+        absl::StrCat(view.size_bytes(), " = ", view.rows, " x ", features,
+                     " x ", ElementSize(view.type), " (",
+                     DataTypeName(view.type), ")"));
+  }
+  return view;
+}
+
+absl::StatusOr<Mode> ParseMode(v1::Mode mode) {
+  switch (mode) {
+    case v1::MODE_UNSPECIFIED:
+    case v1::UPDATE_THEN_NORMALIZE:
+      return Mode::kUpdateThenNormalize;
+    case v1::NORMALIZE_THEN_UPDATE:
+      return Mode::kNormalizeThenUpdate;
+    case v1::NORMALIZE_ONLY:
+      return Mode::kNormalizeOnly;
+    case v1::UPDATE_ONLY:
+      return Mode::kUpdateOnly;
+    default:
+      return InvalidField("mode", absl::StrCat(int{mode}),
+                          "UPDATE_THEN_NORMALIZE, NORMALIZE_THEN_UPDATE, "
+                          "NORMALIZE_ONLY or UPDATE_ONLY");
+  }
+}
+
+absl::StatusOr<SessionId> ParseSessionId(absl::string_view field,
+                                         absl::string_view bytes) {
+  SessionId id;
+  if (bytes.size() != id.bytes.size()) {
+    return InvalidField(field, absl::StrCat(bytes.size(), " bytes"),
+                        "the 16 bytes OpenSession answered");
+  }
+  std::memcpy(id.bytes.data(), bytes.data(), bytes.size());
+  return id;
+}
+
+absl::StatusOr<UpdateId> ParseUpdateId(const v1::UpdateId& id) {
+  const auto session = ParseSessionId("update_id.session", id.session());
+  if (!session.ok()) return session.status();
+  if (id.sequence() == 0) {
+    return InvalidField("update_id.sequence", "0", "at least 1");
+  }
+  return UpdateId{*session, id.epoch(), id.sequence(), id.generation()};
+}
+
+absl::StatusOr<Moments> ParseMoments(const v1::MergeMomentsRequest& request,
+                                     size_t features, absl::string_view id) {
+  // Counts are exact in a double up to here.
+  constexpr uint64_t kMostRows = uint64_t{1} << 53;
+  if (request.count() < 1 || request.count() > kMostRows) {
+    return InvalidField("count", absl::StrCat(request.count()),
+                        "1 to 2^53 rows");
+  }
+  Moments moments(features);
+  moments.set_row_count(request.count());
+  if (auto s = CopyDoubles("mean", request.mean(), id, moments.mean());
+      !s.ok()) {
+    return s;
+  }
+  if (auto s = CopyDoubles("m2", request.m2(), id, moments.m2()); !s.ok()) {
+    return s;
+  }
+  if (auto s = ParseFeatureCounts(request, id, &moments); !s.ok()) return s;
+  if (auto s = ParseExtremes(request, id, &moments); !s.ok()) return s;
+  if (auto s = CheckConsistent(request.has_minimum(), &moments); !s.ok()) {
+    return s;
+  }
+  return moments;
+}
+
+absl::StatusOr<std::vector<size_t>> ParseSelection(
+    const v1::FeatureSelection& selection,
+    const NormalizerDefinition& definition) {
+  const bool range = selection.start() != 0 || selection.end() != 0;
+  const int ways = (selection.indices_size() != 0 ? 1 : 0) +
+                   (selection.names_size() != 0 ? 1 : 0) + (range ? 1 : 0);
+  if (ways > 1) {
+    return InvalidField("selection", "more than one of them",
+                        "indices, names, or start and end");
+  }
+  if (selection.names_size() != 0) return SelectNames(selection, definition);
+  std::vector<size_t> selected;
+  if (selection.indices_size() != 0) {
+    for (int i = 0; i < selection.indices_size(); ++i) {
+      if (auto s = CheckIndex(absl::StrCat("selection.indices[", i, "]"),
+                              selection.indices(i), definition.features);
+          !s.ok()) {
+        return s;
+      }
+      selected.push_back(static_cast<size_t>(selection.indices(i)));
+    }
+    return selected;
+  }
+  const auto features = static_cast<int64_t>(definition.features);
+  const int64_t end = selection.end() == 0 ? features : selection.end();
+  if (auto s = CheckIndex("selection.start", selection.start(),
+                          definition.features);
+      !s.ok()) {
+    return s;
+  }
+  if (end <= selection.start() || end > features) {
+    return InvalidField("selection.end", absl::StrCat(end),
+                        absl::StrCat(selection.start() + 1, " to ", features));
+  }
+  for (int64_t j = selection.start(); j < end; ++j) {
+    selected.push_back(static_cast<size_t>(j));
+  }
+  return selected;
+}
+
+}  // namespace streamnorm

@@ -1,0 +1,70 @@
+#ifndef STREAMNORM_SERVER_VALIDATION_H_
+#define STREAMNORM_SERVER_VALIDATION_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "server/limits.h"
+#include "server/normalizer.h"
+#include "server/sessions.h"
+#include "stats/moments.h"
+#include "stats/scaling.h"
+#include "storage/records.h"
+#include "streamnorm/v1/normalizer_service.pb.h"
+
+namespace streamnorm {
+
+// Every check of a request, with the domain value it stands for. What comes
+// out may be used without looking again. All errors are INVALID_ARGUMENT or
+// RESOURCE_EXHAUSTED and name path, got and want.
+
+// The id in `normalizers/{id}`; `field` names the request's field.
+absl::StatusOr<std::string> ParseName(absl::string_view field,
+                                      absl::string_view name);
+
+// [a-z][a-z0-9._-]{0,127}
+absl::Status CheckId(absl::string_view field, absl::string_view id);
+
+// What a create request asks for; birth generation and times are not set.
+absl::StatusOr<NormalizerDefinition> ParseCreate(
+    const v1::CreateNormalizerRequest& request, const Limits& limits);
+
+// Replaces one field of a definition, checked, by that of `wanted`.
+// `path` is an element of an update mask.
+absl::Status ApplyChange(absl::string_view path, const v1::Normalizer& wanted,
+                         NormalizerDefinition* definition);
+
+// Rows of `features` features. The view points into `tensor`, or into
+// `*converted` if the rows came as `values`.
+absl::StatusOr<TensorView> ParseTensor(const v1::Tensor& tensor,
+                                       size_t features, absl::string_view id,
+                                       std::vector<double>* converted);
+
+// The feature count that the tensor's shape states, for a normalizer that does
+// not exist yet.
+absl::StatusOr<int64_t> ParseFeatureCount(const v1::Tensor& tensor);
+
+absl::StatusOr<Mode> ParseMode(v1::Mode mode);
+
+absl::StatusOr<SessionId> ParseSessionId(absl::string_view field,
+                                         absl::string_view bytes);
+absl::StatusOr<UpdateId> ParseUpdateId(const v1::UpdateId& id);
+
+// The moments a client sends.
+absl::StatusOr<Moments> ParseMoments(const v1::MergeMomentsRequest& request,
+                                     size_t features, absl::string_view id);
+
+// The features a request selects, in its order.
+absl::StatusOr<std::vector<size_t>> ParseSelection(
+    const v1::FeatureSelection& selection,
+    const NormalizerDefinition& definition);
+
+}  // namespace streamnorm
+
+#endif  // STREAMNORM_SERVER_VALIDATION_H_

@@ -1,0 +1,295 @@
+#include "server/wire.h"
+
+#include <cmath>
+#include <cstring>
+#include <set>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "server/errors.h"
+#include "stats/scaling.h"
+
+namespace streamnorm {
+namespace {
+
+v1::Scaling::Method ToProto(ScalingMethod method) {
+  switch (method) {
+    case ScalingMethod::kStandard:
+      return v1::Scaling::STANDARD;
+    case ScalingMethod::kMinMax:
+      return v1::Scaling::MIN_MAX;
+    case ScalingMethod::kMaxAbs:
+      return v1::Scaling::MAX_ABS;
+  }
+  return v1::Scaling::METHOD_UNSPECIFIED;
+}
+
+v1::Scaling::EpsilonMode ToProto(EpsilonMode mode) {
+  switch (mode) {
+    case EpsilonMode::kNone:
+      return v1::Scaling::NONE;
+    case EpsilonMode::kInsideSqrt:
+      return v1::Scaling::INSIDE_SQRT;
+    case EpsilonMode::kAddToStd:
+      return v1::Scaling::ADD_TO_STD;
+    case EpsilonMode::kFloorStd:
+      return v1::Scaling::FLOOR_STD;
+  }
+  return v1::Scaling::EPSILON_MODE_UNSPECIFIED;
+}
+
+v1::NonfinitePolicy::Policy ToProto(NonfinitePolicy policy) {
+  return policy == NonfinitePolicy::kSkip ? v1::NonfinitePolicy::SKIP
+                                          : v1::NonfinitePolicy::REJECT;
+}
+
+v1::WarmUp::Answer ToProto(WarmUpAnswer answer) {
+  switch (answer) {
+    case WarmUpAnswer::kCenter:
+      return v1::WarmUp::CENTER;
+    case WarmUpAnswer::kError:
+      return v1::WarmUp::ERROR;
+    case WarmUpAnswer::kIdentity:
+      return v1::WarmUp::IDENTITY;
+    case WarmUpAnswer::kPrior:
+      return v1::WarmUp::PRIOR;
+  }
+  return v1::WarmUp::ANSWER_UNSPECIFIED;
+}
+
+void ToProto(const NormalizerDefinition& definition, v1::Scaling* proto) {
+  const ScalingRule& rule = definition.scaling;
+  proto->set_preset(definition.scaling_preset);
+  proto->set_method(ToProto(rule.method));
+  proto->set_epsilon_mode(ToProto(rule.epsilon_mode));
+  proto->set_epsilon(rule.epsilon);
+  proto->set_clip(rule.clip);
+  proto->set_center(rule.center);
+  proto->set_scale(rule.scale);
+}
+
+void ToProto(const WarmUp& warm_up, v1::WarmUp* proto) {
+  proto->set_minimum_rows(warm_up.minimum_rows);
+  proto->set_answer(ToProto(warm_up.answer));
+  if (warm_up.answer != WarmUpAnswer::kPrior) return;
+  auto* prior = proto->mutable_prior();
+  prior->mutable_mean()->Assign(warm_up.prior.mean.begin(),
+                                warm_up.prior.mean.end());
+  prior->mutable_variance()->Assign(warm_up.prior.variance.begin(),
+                                    warm_up.prior.variance.end());
+  prior->set_pseudo_rows(warm_up.prior.pseudo_rows);
+}
+
+// The statistics of feature `j`, all fields set.
+v1::FeatureStatistics Describe(const NormalizerDefinition& definition,
+                               const Moments& moments,
+                               const ScalingTable& scaling, size_t j) {
+  v1::FeatureStatistics f;
+  const uint64_t count = moments.count(j);
+  const double m2 = moments.m2()[j] + moments.m2_tail()[j];
+  const double variance = moments.variance(j);
+  f.set_index(static_cast<int64_t>(j));
+  if (!definition.feature_names.empty()) {
+    f.set_name(definition.feature_names[j]);
+  }
+  f.set_count(count);
+  f.set_mean(moments.mean()[j]);
+  f.set_variance(variance);
+  f.set_sample_variance(count < 2 ? 0 : m2 / static_cast<double>(count - 1));
+  f.set_standard_deviation(std::sqrt(variance));
+  f.set_offset(scaling.offset[j]);
+  f.set_scale(scaling.scale[j]);
+  if (moments.minimum()[j] <= moments.maximum()[j]) {
+    f.set_minimum(moments.minimum()[j]);
+    f.set_maximum(moments.maximum()[j]);
+  }
+  f.set_missing_count(moments.missing_count(j));
+  f.set_infinite_count(moments.infinite_count(j));
+  if (count < definition.warm_up.minimum_rows) {
+    f.set_state(v1::FeatureStatistics::WARMING);
+  } else if (IsConstant(moments.mean()[j], variance, count)) {
+    f.set_state(v1::FeatureStatistics::CONSTANT);
+  } else {
+    f.set_state(v1::FeatureStatistics::OK);
+  }
+  return f;
+}
+
+template <typename T>
+void Append(T value, std::string* bytes) {
+  bytes->append(reinterpret_cast<const char*>(&value), sizeof(value));
+}
+
+// Appends the fields of `f` whose names are in `mask` (empty = all).
+void AppendToColumns(const v1::FeatureStatistics& f,
+                     const std::set<std::string>& mask,
+                     v1::StatisticsColumns* columns) {
+  const auto wanted = [&](const char* field) {
+    return mask.empty() || mask.contains(field);
+  };
+  if (wanted("index")) Append(f.index(), columns->mutable_index());
+  if (wanted("count")) Append(f.count(), columns->mutable_count());
+  if (wanted("mean")) Append(f.mean(), columns->mutable_mean());
+  if (wanted("variance")) Append(f.variance(), columns->mutable_variance());
+  if (wanted("sample_variance")) {
+    Append(f.sample_variance(), columns->mutable_sample_variance());
+  }
+  if (wanted("standard_deviation")) {
+    Append(f.standard_deviation(), columns->mutable_standard_deviation());
+  }
+  if (wanted("offset")) Append(f.offset(), columns->mutable_offset());
+  if (wanted("scale")) Append(f.scale(), columns->mutable_scale());
+  if (wanted("minimum")) Append(f.minimum(), columns->mutable_minimum());
+  if (wanted("maximum")) Append(f.maximum(), columns->mutable_maximum());
+  if (wanted("missing_count")) {
+    Append(f.missing_count(), columns->mutable_missing_count());
+  }
+  if (wanted("infinite_count")) {
+    Append(f.infinite_count(), columns->mutable_infinite_count());
+  }
+  if (wanted("state")) {
+    Append(static_cast<uint8_t>(f.state()), columns->mutable_state());
+  }
+}
+
+// Drops the fields of `f` that are not in `mask` (empty = all stay).
+void Trim(const std::set<std::string>& mask, v1::FeatureStatistics* f) {
+  if (mask.empty()) return;
+  const auto* descriptor = v1::FeatureStatistics::descriptor();
+  for (int i = 0; i < descriptor->field_count(); ++i) {
+    const auto* field = descriptor->field(i);
+    if (!mask.contains(field->name())) f->GetReflection()->ClearField(f, field);
+  }
+}
+
+absl::StatusOr<std::set<std::string>> ParseReadMask(
+    const google::protobuf::FieldMask& read_mask) {
+  std::set<std::string> fields;
+  const auto* descriptor = v1::FeatureStatistics::descriptor();
+  for (const std::string& path : read_mask.paths()) {
+    if (descriptor->FindFieldByName(path) == nullptr) {
+      return InvalidField("read_mask", Quoted(path),
+                          "fields of FeatureStatistics");
+    }
+    fields.insert(path);
+  }
+  return fields;
+}
+
+}  // namespace
+
+google::protobuf::Timestamp ToTimestamp(int64_t micros) {
+  google::protobuf::Timestamp timestamp;
+  timestamp.set_seconds(micros / 1'000'000);
+  timestamp.set_nanos(static_cast<int32_t>(micros % 1'000'000) * 1000);
+  return timestamp;
+}
+
+void ToProto(const NormalizerDefinition& definition,
+             const NormalizerState& state, bool with_feature_names,
+             v1::Normalizer* proto) {
+  proto->set_name(NormalizerName(definition.id));
+  proto->set_features(static_cast<int64_t>(definition.features));
+  if (with_feature_names) {
+    proto->mutable_feature_names()->Assign(definition.feature_names.begin(),
+                                           definition.feature_names.end());
+  }
+  proto->set_schema_hash(
+      SchemaHash(definition.features, definition.feature_names));
+  ToProto(definition, proto->mutable_scaling());
+  proto->mutable_window()->set_kind(v1::Window::CUMULATIVE);
+  proto->mutable_nonfinite()->set_nan(ToProto(definition.nonfinite.nan));
+  proto->mutable_nonfinite()->set_infinity(
+      ToProto(definition.nonfinite.infinity));
+  ToProto(definition.warm_up, proto->mutable_warm_up());
+  proto->set_frozen(definition.frozen);
+  proto->set_revision(state.revision);
+  proto->set_row_count(state.moments.row_count());
+  proto->set_generation(state.generation);
+  *proto->mutable_create_time() = ToTimestamp(definition.create_time_us);
+  *proto->mutable_update_time() = ToTimestamp(
+      std::max(state.update_time_us, definition.change_time_us));
+  proto->set_etag(Etag(definition));
+  for (const auto& [key, value] : definition.labels) {
+    (*proto->mutable_labels())[key] = value;
+  }
+}
+
+std::string Etag(const NormalizerDefinition& definition) {
+  return absl::StrCat(absl::Hex(definition.change_time_us));
+}
+
+int64_t EtagChangeTime(absl::string_view etag) {
+  if (etag.empty()) return 0;
+  int64_t micros = 0;
+  if (!absl::SimpleHexAtoi(etag, &micros) || micros <= 0) return -1;
+  return micros;
+}
+
+absl::Status ToProto(const NormalizerDefinition& definition,
+                     const NormalizerState& state,
+                     const std::vector<size_t>& selected,
+                     v1::GetStatisticsRequest::View view,
+                     const google::protobuf::FieldMask& read_mask,
+                     v1::Statistics* proto) {
+  const auto mask = ParseReadMask(read_mask);
+  if (!mask.ok()) return mask.status();
+  proto->set_name(NormalizerName(definition.id));
+  proto->set_revision(state.revision);
+  proto->set_row_count(state.moments.row_count());
+  proto->set_generation(state.generation);
+  ScalingTable scaling;
+  ComputeScaling(definition.scaling, state.moments, &scaling);
+  for (const size_t j : selected) {
+    v1::FeatureStatistics f = Describe(definition, state.moments, scaling, j);
+    if (view == v1::GetStatisticsRequest::COLUMNS) {
+      AppendToColumns(f, *mask, proto->mutable_columns());
+    } else {
+      Trim(*mask, &f);
+      proto->mutable_features()->Add(std::move(f));
+    }
+  }
+  return absl::OkStatus();
+}
+
+uint8_t* PrepareOutput(const v1::Tensor& input, const TensorView& view,
+                       std::vector<double>* converted, v1::Tensor* output) {
+  *output->mutable_shape() = input.shape();
+  if (input.values_size() != 0) {
+    output->set_datatype(v1::FP64);
+    converted->resize(view.rows * view.features);
+    return reinterpret_cast<uint8_t*>(converted->data());
+  }
+  output->set_datatype(input.datatype());
+  output->mutable_data()->resize(view.size_bytes());
+  return reinterpret_cast<uint8_t*>(output->mutable_data()->data());
+}
+
+void FinishOutput(const std::vector<double>& converted, v1::Tensor* output) {
+  output->mutable_values()->Assign(converted.begin(), converted.end());
+}
+
+void ToProto(const std::string& normalizer_id, const Progress& progress,
+             v1::SessionProgress* proto) {
+  proto->set_name(NormalizerName(normalizer_id));
+  proto->set_applied_sequence(progress.applied_sequence);
+  if (progress.window.any()) {
+    std::string* bytes = proto->mutable_window();
+    bytes->assign(kSequenceWindow / 8, '\0');
+    for (size_t i = 0; i < kSequenceWindow; ++i) {
+      if (progress.window.test(i)) {
+        (*bytes)[i / 8] = static_cast<char>((*bytes)[i / 8] | (1 << (i % 8)));
+      }
+    }
+  }
+  proto->set_durable_sequence(progress.durable_sequence);
+  proto->set_generation(progress.generation);
+  proto->set_rows(progress.rows);
+}
+
+std::string ToBytes(const std::vector<double>& values) {
+  return {reinterpret_cast<const char*>(values.data()),
+          values.size() * sizeof(double)};
+}
+
+}  // namespace streamnorm

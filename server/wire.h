@@ -1,0 +1,58 @@
+#ifndef STREAMNORM_SERVER_WIRE_H_
+#define STREAMNORM_SERVER_WIRE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "google/protobuf/field_mask.pb.h"
+#include "google/protobuf/timestamp.pb.h"
+#include "server/normalizer.h"
+#include "stats/tensor_view.h"
+#include "storage/records.h"
+#include "streamnorm/v1/normalizer_service.pb.h"
+
+namespace streamnorm {
+
+// Domain values as the messages of the API. (The other way, with its checks,
+// is validation.h.)
+
+google::protobuf::Timestamp ToTimestamp(int64_t micros);
+
+// Feature names may be a million: ListNormalizers leaves them out.
+void ToProto(const NormalizerDefinition& definition,
+             const NormalizerState& state, bool with_feature_names,
+             v1::Normalizer* proto);
+
+// The etag of a definition, and the change time an etag stands for: 0 for the
+// empty one (not checked), -1 for one that can't be current.
+std::string Etag(const NormalizerDefinition& definition);
+int64_t EtagChangeTime(absl::string_view etag);
+
+// The statistics of `selected` features. INVALID_ARGUMENT if `read_mask` names
+// no field of FeatureStatistics.
+absl::Status ToProto(const NormalizerDefinition& definition,
+                     const NormalizerState& state,
+                     const std::vector<size_t>& selected,
+                     v1::GetStatisticsRequest::View view,
+                     const google::protobuf::FieldMask& read_mask,
+                     v1::Statistics* proto);
+
+// Makes `output` a tensor of the shape and form of `input`, and returns where
+// its elements are to be written. For `values`, they are to be written to
+// `*converted` and FinishOutput copies them.
+uint8_t* PrepareOutput(const v1::Tensor& input, const TensorView& view,
+                       std::vector<double>* converted, v1::Tensor* output);
+void FinishOutput(const std::vector<double>& converted, v1::Tensor* output);
+
+void ToProto(const std::string& normalizer_id, const Progress& progress,
+             v1::SessionProgress* proto);
+
+std::string ToBytes(const std::vector<double>& values);
+
+}  // namespace streamnorm
+
+#endif  // STREAMNORM_SERVER_WIRE_H_

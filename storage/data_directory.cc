@@ -1,0 +1,89 @@
+#include "storage/data_directory.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/statvfs.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <set>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+#include "storage/floor_file.h"
+
+namespace streamnorm {
+namespace {
+
+namespace fs = std::filesystem;
+
+absl::StatusOr<std::set<std::string>> NamesIn(const std::string& path) {
+  std::set<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator it(path, error), end; !error && it != end;
+       it.increment(error)) {
+    names.insert(it->path().filename());
+  }
+  if (error) return absl::ErrnoToStatus(error.value(), path);
+  return names;
+}
+
+}  // namespace
+
+absl::StatusOr<DataDirectory> DataDirectory::Open(const std::string& path) {
+  absl::Status status = CreateDirectory(path);
+  if (!status.ok()) return status;
+  absl::StatusOr<FileDescriptor> opened =
+      OpenFile(path, O_RDONLY | O_DIRECTORY);
+  if (!opened.ok()) return opened.status();
+  DataDirectory directory(*std::move(opened), path);
+  status = directory.Lock();
+  if (!status.ok()) return status;
+  status = directory.CheckContents();
+  if (!status.ok()) return status;
+  return directory;
+}
+
+// RocksDB has a lock of its own, but takes it only after what we look at first.
+absl::Status DataDirectory::Lock() {
+  if (flock(directory_.get(), LOCK_EX | LOCK_NB) == 0) return absl::OkStatus();
+  if (errno == EWOULDBLOCK) {
+    return absl::UnavailableError(
+        absl::StrCat(path_, ": another process has it open"));
+  }
+  return LastError(path_, "flock");
+}
+
+absl::StatusOr<bool> DataDirectory::HasDatabase() const {
+  const absl::StatusOr<std::set<std::string>> names = NamesIn(database_path());
+  if (absl::IsNotFound(names.status())) return false;
+  if (!names.ok()) return names.status();
+  return !names->empty();
+}
+
+// FLOOR is made first and db/ never goes, so a directory with neither is only
+// ours to fill if it is empty.
+absl::Status DataDirectory::CheckContents() const {
+  const absl::StatusOr<std::set<std::string>> names = NamesIn(path_);
+  if (!names.ok()) return names.status();
+  if (names->contains("FLOOR") || names->contains("db")) {
+    return absl::OkStatus();
+  }
+  const std::string draft = fs::path(FloorDraftPath(floor_path())).filename();
+  for (const std::string& name : *names) {
+    // Every fresh ext4 file system has lost+found.
+    if (name == draft || name == "lost+found") continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat(path_, ": holds ", name,
+                     ", want an empty directory or one with FLOOR and db/"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> FreeBytesAt(const std::string& path) {
+  struct statvfs info {};
+  if (statvfs(path.c_str(), &info) != 0) return LastError(path, "statvfs");
+  return uint64_t{info.f_bavail} * uint64_t{info.f_frsize};
+}
+
+}  // namespace streamnorm

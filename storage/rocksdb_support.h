@@ -1,0 +1,41 @@
+#ifndef STREAMNORM_STORAGE_ROCKSDB_SUPPORT_H_
+#define STREAMNORM_STORAGE_ROCKSDB_SUPPORT_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "absl/status/status.h"
+
+// Declared here so that no header of ours needs RocksDB's.
+namespace rocksdb {
+class Status;
+struct Options;
+struct WriteOptions;
+}  // namespace rocksdb
+
+namespace streamnorm {
+
+// The one place where RocksDB's codes become ours. `what` was being done.
+absl::Status FromRocksdb(const rocksdb::Status& status, std::string_view what);
+
+// True while RocksDB is stopped because a memtable found no space on disk; it
+// goes on by itself when there is some.
+using OutOfSpace = std::atomic<bool>;
+
+// docs/storage_format.md, "RocksDB". A database opened with them keeps
+// `*out_of_space` up to date, from its own threads.
+rocksdb::Options DatabaseOptions(uint64_t max_total_wal_bytes,
+                                 std::shared_ptr<OutOfSpace> out_of_space);
+
+// For every write: not synced, and checked on its way to the memtable.
+rocksdb::WriteOptions UnsyncedWrite();
+
+// The only size RocksDB 7.8 has for the checksums of keys and values in memory.
+inline constexpr size_t kProtectionBytesPerKey = 8;
+
+}  // namespace streamnorm
+
+#endif  // STREAMNORM_STORAGE_ROCKSDB_SUPPORT_H_

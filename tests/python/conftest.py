@@ -1,0 +1,86 @@
+"""Stubs from proto/ into a temporary folder, and servers to talk to."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+STUBS = tempfile.mkdtemp(prefix="sn-stubs-")
+
+
+def generate_stubs():
+    subprocess.run([ROOT / "run", "stubs", STUBS], check=True,
+                   env={**os.environ, "STREAMNORM_INSTALL": "no"})
+    sys.path.insert(0, STUBS)
+
+
+generate_stubs()
+pytest.register_assert_rewrite("api", "server_process")
+
+import api  # noqa: E402  the stubs come first
+from server_process import ServerProcess  # noqa: E402
+
+
+def pytest_unconfigure(config):
+    shutil.rmtree(STUBS, ignore_errors=True)
+
+
+@pytest.fixture
+def folder():
+    # Not tmp_path: a unix socket's path has at most 107 bytes.
+    path = pathlib.Path(tempfile.mkdtemp(prefix="sn-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shared_server():
+    path = pathlib.Path(tempfile.mkdtemp(prefix="sn-"))
+    with ServerProcess(path, "--commit_interval_ms=2") as server:
+        yield server
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shared_client(shared_server):
+    with api.Client(shared_server.address) as client:
+        yield client
+
+
+@pytest.fixture
+def client(shared_client):
+    """A client of the server that all tests share."""
+    return shared_client
+
+
+@pytest.fixture
+def start(folder):
+    """start(*flags) runs a server of the test's own on the test's folder."""
+    servers = []
+
+    def start_server(*flags, **options):
+        servers.append(ServerProcess(folder, *flags, **options))
+        return servers[-1].__enter__()
+
+    yield start_server
+    for server in servers:
+        server.__exit__(None, None, None)
+
+
+@pytest.fixture
+def connect():
+    """connect(server) is a client that ends with the test."""
+    clients = []
+
+    def connect_client(server):
+        clients.append(api.Client(server.address))
+        return clients[-1]
+
+    yield connect_client
+    for client in clients:
+        client.close()
