@@ -581,10 +581,29 @@ absl::Status Handler::DoClose(const v1::CloseSessionRequest& request) {
   return absl::OkStatus();
 }
 
+absl::Status Handler::SkipSequences(
+    const v1::BarrierRequest& request,
+    const std::shared_ptr<Session>& session) const {
+  for (const auto& skipped : request.skipped()) {
+    const auto normalizer = Find(skipped.name());
+    if (absl::IsNotFound(normalizer.status())) continue;  // deleted
+    if (!normalizer.ok()) return normalizer.status();
+    if (auto s = (*normalizer)
+                     ->SkipSequences(session, request.epoch(),
+                                     {skipped.sequences().begin(),
+                                      skipped.sequences().end()});
+        !s.ok()) {
+      return s;
+    }
+  }
+  return absl::OkStatus();
+}
+
 void Handler::Barrier(const v1::BarrierRequest& request,
                       v1::BarrierResponse* response, Done done) {
   const auto session = FindSession(request.session(), request.epoch());
   if (!session.ok()) return done(session.status());
+  if (auto s = SkipSequences(request, *session); !s.ok()) return done(s);
   BarrierToken token;
   token.history_id = options_.history_id;
   token.session = (*session)->id();

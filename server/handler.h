@@ -107,6 +107,8 @@ class Handler {
                                v1::Statistics* response) const;
   absl::Status DoResume(const v1::ResumeSessionRequest& request,
                         v1::ResumeSessionResponse* response);
+  absl::Status SkipSequences(const v1::BarrierRequest& request,
+                             const std::shared_ptr<Session>& session) const;
   absl::Status DoClose(const v1::CloseSessionRequest& request);
 
   // Answers with the normalizer once its change is on disk.

@@ -22,6 +22,9 @@ struct Workspace {
   ScalingTable scaling;
 };
 
+// Of a sequence number that no update took: a late one is a conflict.
+constexpr uint32_t kSkippedFingerprint = 0xffffffff;
+
 Workspace& ThreadWorkspace() {
   thread_local Workspace workspace;
   return workspace;
@@ -266,6 +269,33 @@ uint64_t Normalizer::DurableSequence(const SessionId& session) const {
   MutexLock lock(&mu_);
   const auto it = ledgers_.find(session);
   return it == ledgers_.end() ? 0 : it->second.ledger.durable_sequence();
+}
+
+absl::Status Normalizer::SkipSequences(
+    const std::shared_ptr<Session>& session, uint64_t epoch,
+    const std::vector<uint64_t>& sequences) {
+  MutexLock lock(&mu_);
+  if (auto s = CheckUsable(0); !s.ok()) return s;
+  if (!session->AddNormalizer(id_, epoch)) {
+    return EpochFenced(epoch, session->epoch());
+  }
+  for (const uint64_t sequence : sequences) {
+    const Ledger& ledger = ledgers_[session->id()].ledger;
+    switch (ledger.Check(sequence)) {
+      case Ledger::Verdict::kOutOfWindow:
+        return SequenceOutOfWindow(sequence, ledger.applied_sequence());
+      case Ledger::Verdict::kCounted:
+        break;
+      case Ledger::Verdict::kNew: {
+        UpdateSource source;
+        source.session = session;
+        source.id = {session->id(), epoch, sequence, state_.generation};
+        source.fingerprint = kSkippedFingerprint;
+        NoteSequence(source, 0);
+      }
+    }
+  }
+  return absl::OkStatus();
 }
 
 void Normalizer::DropLedger(const SessionId& session) {

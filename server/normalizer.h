@@ -146,6 +146,12 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
   std::optional<Progress> SessionProgress(const SessionId& session) const;
   uint64_t DurableSequence(const SessionId& session) const;
 
+  // Uses up sequence numbers that no update will take. Those counted already
+  // are left alone. ABORTED for an old epoch or beyond the window.
+  absl::Status SkipSequences(const std::shared_ptr<Session>& session,
+                             uint64_t epoch,
+                             const std::vector<uint64_t>& sequences);
+
   // The session ended: its rows stay, its ledger goes.
   void DropLedger(const SessionId& session);
 

@@ -70,19 +70,15 @@ HWY_INLINE void TwoSum(V a, V b, V* sum, V* error) {
   *error = hn::Add(hn::Sub(a, hn::Sub(*sum, b_part)), hn::Sub(b, b_part));
 }
 
-// Rows folded in one pass over the accumulators: they stay in L1 while the
-// rows stream by.
-constexpr size_t kBlockRows = 8;
-
-// Folds Lanes(d) columns of `rows` rows that are `stride` elements apart.
+// Folds Lanes(d) columns of a block of rows that are `stride` elements apart.
 template <class D, typename T>
 HWY_INLINE void FoldColumns(D d, const T* x, size_t rows, size_t stride,
                             const double* shift, double* sum,
                             double* sum_squares, double* minimum,
                             double* maximum) {
   const auto c = hn::LoadU(d, shift);
-  auto s1 = hn::LoadU(d, sum);
-  auto s2 = hn::LoadU(d, sum_squares);
+  auto s1 = hn::Zero(d);
+  auto s2 = hn::Zero(d);
   auto low = hn::LoadU(d, minimum);
   auto high = hn::LoadU(d, maximum);
   for (size_t r = 0; r < rows; ++r) {
@@ -93,8 +89,8 @@ HWY_INLINE void FoldColumns(D d, const T* x, size_t rows, size_t stride,
     low = hn::Min(low, value);
     high = hn::Max(high, value);
   }
-  hn::StoreU(s1, d, sum);
-  hn::StoreU(s2, d, sum_squares);
+  hn::StoreU(hn::Add(hn::LoadU(d, sum), s1), d, sum);
+  hn::StoreU(hn::Add(hn::LoadU(d, sum_squares), s2), d, sum_squares);
   hn::StoreU(low, d, minimum);
   hn::StoreU(high, d, maximum);
 }
@@ -105,8 +101,8 @@ void FoldRowsT(const T* x, size_t rows, size_t features, const double* shift,
                double* maximum) {
   const Wide wide;
   const size_t lanes = hn::Lanes(wide);
-  for (size_t r = 0; r < rows; r += kBlockRows) {
-    const size_t block = rows - r < kBlockRows ? rows - r : kBlockRows;
+  for (size_t r = 0; r < rows; r += kFoldBlockRows) {
+    const size_t block = rows - r < kFoldBlockRows ? rows - r : kFoldBlockRows;
     const T* first = x + r * features;
     size_t j = 0;
     for (; j + lanes <= features; j += lanes) {

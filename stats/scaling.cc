@@ -114,8 +114,10 @@ FeatureView WithPrior(const FeatureView& f, const Prior& prior, size_t j) {
   const double d = mean - (f.mean + f.mean_tail);
   const double share = prior.pseudo_rows / total;
   FeatureView topped = f;
-  topped.count = std::max<uint64_t>(
-      1, f.count + static_cast<uint64_t>(std::ceil(prior.pseudo_rows)));
+  // More would not change what counts as constant, and might not fit.
+  const double pseudo_rows = std::min(std::ceil(prior.pseudo_rows), 1e9);
+  topped.count =
+      std::max(uint64_t{1}, f.count + static_cast<uint64_t>(pseudo_rows));
   topped.mean = f.count == 0 ? mean : f.mean + (f.mean_tail + d * share);
   topped.mean_tail = 0;
   topped.variance = f.count == 0 ? variance
@@ -141,8 +143,8 @@ ApplyResult ApplyElements(const TensorView& input,
       double z = x;  // NaN and infinity pass through
       if (std::isfinite(x)) {
         z = transform(x, j, &result.clipped_values);
-        // Narrow types round up to the bound + half an ulp; the table of a
-        // rule never gets that close, so the plain bound serves.
+        // What would still round to the bound counts as overflow, here as
+        // in ApplyRows and FindOutputOverflow.
         if (!(std::fabs(z) <= bound)) {
           result.problem = {ValueProblem::kOutputOverflow, r, j};
           return result;

@@ -73,12 +73,13 @@ struct ScalingTable {
   void Resize(size_t features);
 };
 
-// The table of `rule` for `moments`. A constant feature, and one without
-// values, has denominator 1.
+// The table of `rule` for `moments`. A constant feature (under kMaxAbs: one
+// that is always 0), and one without values, has denominator 1.
 void ComputeScaling(const ScalingRule& rule, const Moments& moments,
                     ScalingTable* table);
 
-// `moments` topped up with the prior, in which pseudo_rows has its weight.
+// Likewise for `moments` topped up with `pseudo_rows` rows of the prior's mean
+// and variance. Those have no extremes: kMinMax and kMaxAbs do without them.
 void ComputeScalingWithPrior(const ScalingRule& rule, const Moments& moments,
                              const Prior& prior, ScalingTable* table);
 

@@ -20,6 +20,8 @@ def generate_stubs():
 
 
 generate_stubs()
+# An idle client answers a server that says goodbye only when it next polls.
+os.environ["GRPC_CLIENT_CHANNEL_BACKUP_POLL_INTERVAL_MS"] = "50"
 pytest.register_assert_rewrite("api", "server_process")
 
 import api  # noqa: E402  the stubs come first

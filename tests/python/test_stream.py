@@ -6,7 +6,7 @@ import grpc
 import numpy as np
 import pytest
 from api import (FP32, Code, array, check_status, normalize_request, oracle,
-                 pb, unchanged)
+                 pb, unchanged, values)
 
 
 def batch(i):
@@ -26,6 +26,17 @@ def test_answers_come_in_the_order_of_the_requests(client, name):
     assert [a.row_count for a in answers] == list(np.cumsum(sizes))
     assert [a.revision - answers[0].revision for a in answers] == list(
         range(500))
+
+
+def test_requests_of_a_stream_are_applied_in_their_order(client):
+    # Wide values take long to read, so that a later one could overtake.
+    name = client.create(4096).name
+    requests = [pb.NormalizeRequest(name=name, input=values(
+        np.ones((1 + i % 4, 4096)))) for i in range(60)]
+    for _ in range(10):
+        answers = client.stream(iter(requests))
+        revisions = [a.revision for a in answers]
+        assert revisions == list(range(revisions[0], revisions[0] + 60))
 
 
 def test_a_stream_answers_what_single_calls_answer(client, name):

@@ -106,12 +106,17 @@ struct Sums {
 template <typename T>
 void FoldRowsByHand(const std::vector<T>& x, const Shape& shape,
                     const std::vector<double>& shift, Sums* sums) {
+  Sums block(shape.features);
   for (size_t i = 0; i < shape.size(); ++i) {
-    const size_t j = i % shape.features;
+    const size_t r = i / shape.features, j = i % shape.features;
     const double value = static_cast<double>(x[i]);
     const double d = value - shift[j];
-    sums->sum[j] += d;
-    sums->sum_squares[j] += d * d;
+    block.sum[j] += d;
+    block.sum_squares[j] += d * d;
+    if ((r + 1) % kFoldBlockRows == 0 || r + 1 == shape.rows) {
+      sums->sum[j] += std::exchange(block.sum[j], 0);
+      sums->sum_squares[j] += std::exchange(block.sum_squares[j], 0);
+    }
     // Of two zeros the later one stays, as the vector instructions have it.
     if (!(sums->minimum[j] < value)) sums->minimum[j] = value;
     if (!(sums->maximum[j] > value)) sums->maximum[j] = value;

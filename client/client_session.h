@@ -1,0 +1,172 @@
+#ifndef STREAMNORM_CLIENT_CLIENT_SESSION_H_
+#define STREAMNORM_CLIENT_CLIENT_SESSION_H_
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <variant>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "client/client_options.h"
+#include "client/connection.h"
+#include "client/normalize_channel.h"
+#include "stats/tensor_view.h"
+#include "streamnorm/v1/normalizer_service.grpc.pb.h"
+
+namespace streamnorm {
+
+// A series of updates that each count exactly once.
+//
+// Every update gets a sequence number and is kept until the server says that it
+// is on disk. When the connection breaks or the server restarts, the session
+// reconnects, asks what was counted and sends again exactly what is missing.
+//
+// Normalize is one update at a time. Submit and Receive keep many on the wire:
+// submit ahead, receive the answers in the order of submission.
+//
+// Errors: an update the server refuses (INVALID_ARGUMENT, ...) is not counted
+// and the session goes on. DEADLINE_EXCEEDED means not answered in time: the
+// update stays in the buffer and is delivered by a later call; don't send its
+// rows again. After DATA_LOSS (the server lost what it had promised; the
+// message names the range) and ABORTED/EPOCH_FENCED (someone else resumed this
+// session) every call fails with that error: open a new session.
+//
+// Not thread safe. Outlives its Client if need be.
+class ClientSession {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // Doesn't wait for the disk; the session stays open on the server, so that
+  // what is missing could still be resumed. Call Close to end it.
+  ~ClientSession();
+
+  // Counts `rows` in normalizer `id` and answers them normalized. With
+  // NORMALIZE_ONLY nothing is counted.
+  absl::StatusOr<v1::NormalizeResponse> Normalize(
+      absl::string_view id, const TensorView& rows,
+      v1::Mode mode = v1::UPDATE_THEN_NORMALIZE);
+
+  // Sends `request`, whose update_id the session fills in. May wait for room.
+  absl::Status Submit(v1::NormalizeRequest request);
+
+  // The answer to the oldest submitted request without one.
+  // REQUIRES: in_flight() > 0.
+  absl::StatusOr<v1::NormalizeResponse> Receive();
+
+  // Submitted requests whose answers were not received.
+  size_t in_flight() const { return answers_due_; }
+
+  // Counts rows by their moments; fills in the update_id. Not to be mixed with
+  // requests in flight to the same normalizer.
+  absl::StatusOr<v1::MergeMomentsResponse> MergeMoments(
+      v1::MergeMomentsRequest request);
+
+  // Waits until everything that was answered is on the server's disk. The
+  // token resumes the session from here: store it in the job's checkpoint.
+  // REQUIRES: in_flight() == 0.
+  absl::StatusOr<std::string> Barrier();
+
+  // Barrier, then ends the session. REQUIRES: in_flight() == 0.
+  absl::Status Close();
+
+  // Updates kept for a replay.
+  size_t buffered_updates() const { return buffer_.size(); }
+
+  // Updates that were sent again because the server had lost them.
+  uint64_t replayed_updates() const { return replayed_updates_; }
+  uint64_t reconnects() const { return reconnects_; }
+
+ private:
+  friend class Client;
+
+  // One request on its way. Updates stay in the buffer until they are durable.
+  struct Entry {
+    std::variant<v1::NormalizeRequest, v1::MergeMomentsRequest> request;
+    bool counts = false;    // an update with a sequence number
+    bool answered = false;
+    bool discard = false;   // nobody waits for its answer
+    size_t bytes = 0;
+
+    const std::string& name() const;
+    v1::UpdateId* update_id();
+    uint64_t sequence() const;
+  };
+  using EntryPtr = std::shared_ptr<Entry>;
+
+  // Numbering of one normalizer.
+  struct Track {
+    uint64_t next_sequence = 1;
+    std::set<uint64_t> free_sequences;  // of refused updates
+    uint64_t generation = 0;            // 0 = not known
+    uint64_t durable_sequence = 0;
+  };
+
+  ClientSession(std::shared_ptr<ClientConnection> connection,
+                const v1::OpenSessionResponse& opened);
+  ClientSession(std::shared_ptr<ClientConnection> connection,
+                const v1::ResumeSessionResponse& resumed);
+
+  Clock::time_point Deadline() const;
+
+  // Numbering and buffer.
+  absl::Status Number(Entry* entry, Clock::time_point deadline);
+  absl::Status WaitForRoom(size_t bytes, Clock::time_point deadline);
+  void Buffer(const EntryPtr& entry);
+  void Release(const std::string& name, uint64_t durable_sequence);
+  void Refused(const EntryPtr& entry);
+  template <typename Response>
+  void Accepted(const EntryPtr& entry, const Response& response);
+  absl::Status LearnGeneration(const std::string& name, Track* track,
+                               Clock::time_point deadline);
+
+  // Moves requests and answers until `done` or the deadline; reconnects.
+  template <typename Done>
+  absl::Status Pump(Clock::time_point deadline, Done done);
+  absl::Status PumpAll(Clock::time_point deadline);
+  absl::Status HandleAnswer(const v1::NormalizeResponse& response);
+  absl::Status HandleBroken();
+  void Deliver(const EntryPtr& entry,
+               absl::StatusOr<v1::NormalizeResponse> answer);
+
+  absl::Status Reconnect(Clock::time_point deadline);
+  absl::Status TryResume(Clock::time_point deadline);
+  absl::Status CheckNothingLost(const v1::ResumeSessionResponse& resumed) const;
+  absl::Status SendAgain(const v1::ResumeSessionResponse& resumed,
+                         Clock::time_point deadline);
+  absl::StatusOr<v1::MergeMomentsResponse> CallMerge(
+      const EntryPtr& entry, Clock::time_point deadline);
+  absl::StatusOr<v1::BarrierResponse> CallBarrier(Clock::time_point deadline);
+  absl::Status Fail(absl::Status status);
+
+  const std::shared_ptr<ClientConnection> connection_;
+  std::string session_;
+  uint64_t epoch_ = 0;
+  std::string history_id_;
+  absl::Status failed_;  // not OK: for good
+
+  std::map<std::string, Track> tracks_;  // by name
+  std::deque<EntryPtr> buffer_;          // unreleased updates, oldest first
+  size_t buffered_bytes_ = 0;
+
+  std::deque<EntryPtr> to_send_;
+  std::deque<EntryPtr> awaiting_;  // sent, in the order of their answers
+  std::deque<absl::StatusOr<v1::NormalizeResponse>> answers_;
+  size_t answers_due_ = 0;
+  EntryPtr last_submitted_;
+
+  std::unique_ptr<NormalizeChannel> channel_;  // null: to be connected
+  bool first_connection_ = true;
+  std::chrono::milliseconds backoff_{0};
+  uint64_t replayed_updates_ = 0;
+  uint64_t reconnects_ = 0;
+};
+
+}  // namespace streamnorm
+
+#endif  // STREAMNORM_CLIENT_CLIENT_SESSION_H_

@@ -1,0 +1,57 @@
+#include "client/connection.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "absl/strings/cord.h"
+#include "google/rpc/status.pb.h"
+
+namespace streamnorm {
+
+absl::Status FromGrpc(const grpc::Status& status) {
+  if (status.ok()) return absl::OkStatus();
+  absl::Status converted(static_cast<absl::StatusCode>(status.error_code()),
+                         status.error_message());
+  google::rpc::Status details;
+  if (details.ParseFromString(status.error_details())) {
+    for (const auto& detail : details.details()) {
+      converted.SetPayload(detail.type_url(), absl::Cord(detail.value()));
+    }
+  }
+  return converted;
+}
+
+bool IsRetryable(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsCancelled(status);
+}
+
+std::chrono::milliseconds NextBackoff(std::chrono::milliseconds last) {
+  using std::chrono::milliseconds;
+  return std::clamp(2 * last, milliseconds(5), milliseconds(500));
+}
+
+absl::Status CallWithRetry(
+    std::chrono::steady_clock::time_point deadline,
+    const std::function<grpc::Status(grpc::ClientContext*)>& call) {
+  std::chrono::milliseconds backoff{0};
+  while (true) {
+    grpc::ClientContext context;
+    context.set_deadline(ToSystemTime(deadline));
+    absl::Status status = FromGrpc(call(&context));
+    backoff = NextBackoff(backoff);
+    if (status.ok() || !IsRetryable(status) ||
+        std::chrono::steady_clock::now() + backoff >= deadline) {
+      return status;
+    }
+    std::this_thread::sleep_for(backoff);
+  }
+}
+
+std::chrono::system_clock::time_point ToSystemTime(
+    std::chrono::steady_clock::time_point time) {
+  return std::chrono::system_clock::now() +
+         std::chrono::duration_cast<std::chrono::system_clock::duration>(
+             time - std::chrono::steady_clock::now());
+}
+
+}  // namespace streamnorm

@@ -1,0 +1,50 @@
+#ifndef STREAMNORM_CLIENT_CONNECTION_H_
+#define STREAMNORM_CLIENT_CONNECTION_H_
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "client/client_options.h"
+#include "grpcpp/channel.h"
+#include "grpcpp/client_context.h"
+#include "streamnorm/v1/admin_service.grpc.pb.h"
+#include "streamnorm/v1/normalizer_service.grpc.pb.h"
+
+namespace streamnorm {
+
+// What a client and its sessions share. Safe for concurrent use.
+struct ClientConnection {
+  std::string address;
+  ClientOptions options;
+  std::shared_ptr<grpc::Channel> channel;
+  std::unique_ptr<v1::NormalizerService::Stub> stub;
+  std::unique_ptr<v1::AdminService::Stub> admin;
+  uint64_t max_message_bytes = 0;  // of the server
+};
+
+// The server's status, with its details as payloads.
+absl::Status FromGrpc(const grpc::Status& status);
+
+// True for errors after which the same request may be sent again: whether it
+// was answered or not, the server is not to be had right now.
+bool IsRetryable(const absl::Status& status);
+
+// Waits between two tries: 5 ms, doubled up to 500 ms.
+std::chrono::milliseconds NextBackoff(std::chrono::milliseconds last);
+
+// Calls `call` until it succeeds, fails for good, or `deadline`. Each try has
+// the whole rest of the time.
+absl::Status CallWithRetry(
+    std::chrono::steady_clock::time_point deadline,
+    const std::function<grpc::Status(grpc::ClientContext*)>& call);
+
+// gRPC takes deadlines of the system clock.
+std::chrono::system_clock::time_point ToSystemTime(
+    std::chrono::steady_clock::time_point time);
+
+}  // namespace streamnorm
+
+#endif  // STREAMNORM_CLIENT_CONNECTION_H_

@@ -1,0 +1,167 @@
+#include "tests/storage/golden_values.h"
+
+#include <algorithm>
+#include <initializer_list>
+#include <limits>
+#include <span>
+
+#include "absl/status/statusor.h"
+#include "stats/moments.h"
+#include "storage/key_codec.h"
+#include "storage/record_codec.h"
+#include "tests/storage/record_builders.h"
+
+namespace streamnorm {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+void Fill(std::span<double> column, std::initializer_list<double> values) {
+  std::copy(values.begin(), values.end(), column.begin());
+}
+
+// The states are written out and not folded: they must not change when the
+// arithmetic does.
+NormalizerState PlainState(const std::string& id) {
+  NormalizerState state;
+  state.id = id;
+  state.generation = 4;
+  state.revision = 17;
+  state.base_rows = 3;
+  state.update_time_us = 1'700'000'000'000'001;
+  Moments& m = state.moments;
+  m = Moments(3);
+  m.set_row_count(10);
+  Fill(m.mean(), {1.5, -2.0e300, 0.0});
+  Fill(m.mean_tail(), {0x1p-55, 0.0, -0x1p-1030});
+  Fill(m.m2(), {12.25, 0.0, 0x1p-1074});
+  Fill(m.m2_tail(), {-0x1p-51, 0.0, 0.0});
+  Fill(m.minimum(), {-1.0, -2.0e300, kInfinity});
+  Fill(m.maximum(), {4.0, -2.0e300, -kInfinity});
+  return state;
+}
+
+NormalizerState StateWithCounts() {
+  NormalizerState state = PlainState("gappy.state");
+  state.moments.set_feature_counts({10, 1, 9});
+  state.moments.set_missing_counts({0, 9, 0});
+  state.moments.set_infinite_counts({0, 0, 1});
+  return state;
+}
+
+NormalizerDefinition PlainDefinition() {
+  NormalizerDefinition definition;
+  definition.id = std::string("a");
+  definition.features = 1;
+  return definition;
+}
+
+LedgerRecord EmptyLedger() {
+  LedgerRecord ledger;
+  ledger.normalizer_id = std::string("a");
+  return ledger;
+}
+
+LedgerRecord FullLedger() {
+  LedgerRecord ledger;
+  ledger.normalizer_id = "layer3";
+  ledger.session = SessionNamed(0xa5);
+  ledger.applied_sequence = 0x0102030405060708;
+  ledger.rows = 7;
+  ledger.window.set(1).set(9).set(kSequenceWindow - 1);
+  return ledger;
+}
+
+bool Same(const NormalizerState& a, const NormalizerState& b) {
+  return SameState(a, b);
+}
+template <typename T>
+bool Same(const T& a, const T& b) {
+  return a == b;
+}
+
+template <typename Record, typename Decode>
+GoldenValue ValueOf(const std::string& name, const std::string& key,
+                    const Record& record, Decode decode) {
+  GoldenValue golden{name, key, "", nullptr, nullptr};
+  Encode(key, record, &golden.value);
+  golden.decode = [decode](std::string_view k, std::string_view value) {
+    return decode(k, value).status();
+  };
+  golden.says_the_same = [decode, key, record](std::string_view value) {
+    const absl::StatusOr<Record> decoded = decode(key, value);
+    return decoded.ok() && Same(*decoded, record);
+  };
+  return golden;
+}
+
+GoldenValue NumberValue() {
+  GoldenValue golden{"incarnation", std::string(kIncarnationKey), "", nullptr,
+                     nullptr};
+  constexpr uint64_t kNumber = 0x1122334455667788;
+  EncodeNumber(golden.key, kNumber, &golden.value);
+  golden.decode = [](std::string_view key, std::string_view value) {
+    return DecodeNumber(key, value).status();
+  };
+  golden.says_the_same = [key = golden.key](std::string_view value) {
+    const absl::StatusOr<uint64_t> number = DecodeNumber(key, value);
+    return number.ok() && *number == kNumber;
+  };
+  return golden;
+}
+
+GoldenValue HistoryValue() {
+  GoldenValue golden{"history", std::string(kHistoryKey), "", nullptr, nullptr};
+  const HistoryId history = SessionNamed(0x5a).bytes;
+  EncodeHistory(golden.key, history, &golden.value);
+  golden.decode = [](std::string_view key, std::string_view value) {
+    return DecodeHistory(key, value).status();
+  };
+  golden.says_the_same = [key = golden.key, history](std::string_view value) {
+    const absl::StatusOr<HistoryId> decoded = DecodeHistory(key, value);
+    return decoded.ok() && *decoded == history;
+  };
+  return golden;
+}
+
+}  // namespace
+
+std::vector<GoldenValue> GoldenValues() {
+  return {
+      ValueOf("definition", DefinitionKey("layer3"), DefinitionOf("layer3", 3),
+              DecodeDefinition),
+      ValueOf("definition_plain", DefinitionKey("a"), PlainDefinition(),
+              DecodeDefinition),
+      ValueOf("state", StateKey("layer3"), PlainState("layer3"), DecodeState),
+      ValueOf("state_counts", StateKey("gappy.state"), StateWithCounts(),
+              DecodeState),
+      ValueOf("session", SessionKey(SessionNamed(1)), SessionOf(1, 9),
+              DecodeSession),
+      ValueOf("ledger", LedgerKey("layer3", SessionNamed(0xa5)), FullLedger(),
+              DecodeLedger),
+      ValueOf("ledger_empty", LedgerKey("a", SessionId()), EmptyLedger(),
+              DecodeLedger),
+      NumberValue(),
+      HistoryValue(),
+  };
+}
+
+CommitBatch GoldenTableBatch() {
+  CommitBatch batch;
+  batch.definitions = {DefinitionOf("layer3", 3)};
+  batch.states = {PlainState("layer3")};  // 3 base rows + 7
+  batch.sessions = {SessionOf(0xa5, 2)};
+  batch.ledgers = {FullLedger()};
+  batch.next_generation = 5;
+  return batch;
+}
+
+CommitBatch GoldenLogBatch() {
+  CommitBatch batch;
+  batch.definitions = {DefinitionOf("gappy.state", 3)};
+  batch.states = {StateWithCounts()};
+  batch.states[0].base_rows = 10;
+  return batch;
+}
+
+}  // namespace streamnorm
