@@ -71,8 +71,8 @@ Counted CountedOf(const v1::ResumeSessionResponse& resumed,
 }  // namespace
 
 const std::string& ClientSession::Entry::name() const {
-  return std::visit([](const auto& r) -> const std::string& { return r.name(); },
-                    request);
+  return std::visit(
+      [](const auto& r) -> const std::string& { return r.name(); }, request);
 }
 
 v1::UpdateId* ClientSession::Entry::update_id() {
@@ -139,9 +139,8 @@ absl::Status ClientSession::Submit(v1::NormalizeRequest request) {
   }
   entry->request = std::move(request);
   const size_t most = std::max<size_t>(1, connection_->options.max_in_flight);
-  auto status = Pump(deadline, [&] {
-    return to_send_.size() + awaiting_.size() < most;
-  });
+  auto status =
+      Pump(deadline, [&] { return to_send_.size() + awaiting_.size() < most; });
   if (status.ok() && entry->counts) {
     status = WaitForRoom(entry->bytes, deadline);
     if (status.ok()) status = Number(entry.get(), deadline);

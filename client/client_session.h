@@ -88,9 +88,9 @@ class ClientSession {
   // One request on its way. Updates stay in the buffer until they are durable.
   struct Entry {
     std::variant<v1::NormalizeRequest, v1::MergeMomentsRequest> request;
-    bool counts = false;    // an update with a sequence number
+    bool counts = false;  // an update with a sequence number
     bool answered = false;
-    bool discard = false;   // nobody waits for its answer
+    bool discard = false;  // nobody waits for its answer
     size_t bytes = 0;
 
     const std::string& name() const;

@@ -17,11 +17,11 @@ std::string Name(absl::string_view id) {
 
 // Calls `(stub->*method)` with retries.
 template <typename Stub, typename Request, typename Response>
-absl::StatusOr<Response> Call(
-    const ClientConnection& connection, Stub* stub,
-    grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
-                                 Response*),
-    const Request& request) {
+absl::StatusOr<Response> Call(const ClientConnection& connection, Stub* stub,
+                              grpc::Status (Stub::*method)(grpc::ClientContext*,
+                                                           const Request&,
+                                                           Response*),
+                              const Request& request) {
   Response response;
   const auto deadline =
       std::chrono::steady_clock::now() + connection.options.request_timeout;
@@ -121,8 +121,8 @@ absl::Status Client::DeleteNormalizer(absl::string_view id,
   return Call(*connection_, &Stub::DeleteNormalizer, request).status();
 }
 
-absl::StatusOr<v1::Normalizer> Client::ResetStatistics(
-    absl::string_view id, absl::string_view etag) {
+absl::StatusOr<v1::Normalizer> Client::ResetStatistics(absl::string_view id,
+                                                       absl::string_view etag) {
   v1::ResetStatisticsRequest request;
   request.set_name(Name(id));
   request.set_etag(std::string(etag));

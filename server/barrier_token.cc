@@ -71,8 +71,8 @@ std::string EncodeToken(const BarrierToken& token) {
 }
 
 absl::StatusOr<BarrierToken> DecodeToken(absl::string_view bytes) {
-  const absl::Status invalid = InvalidField(
-      "token", "damaged or not a token", "the bytes that Barrier answered");
+  const absl::Status invalid = InvalidField("token", "damaged or not a token",
+                                            "the bytes that Barrier answered");
   uint64_t checksum = 0;
   if (bytes.size() < kMagic.size() + sizeof(checksum)) return invalid;
   const absl::string_view body =

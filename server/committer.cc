@@ -36,7 +36,8 @@ Committer::Committer(const Options& options, StatisticsStore* store,
 
 Committer::~Committer() {
   stopping_ = true;
-  queue_->Close(MakeError(Reason::kShuttingDown, "the server is shutting down"));
+  queue_->Close(
+      MakeError(Reason::kShuttingDown, "the server is shutting down"));
   thread_.join();
 }
 
@@ -73,9 +74,9 @@ void Committer::Run() {
     }
     Commit(std::move(changes));
     const auto end = steady_clock::now();
-    next = end + std::max<steady_clock::duration>(
-                     options_.commit_interval,
-                     options_.duty_factor * (end - start));
+    next = end +
+           std::max<steady_clock::duration>(
+               options_.commit_interval, options_.duty_factor * (end - start));
   }
 }
 

@@ -59,9 +59,8 @@ class Committer {
 
  private:
   enum class Health { kGood, kDiskFull, kFailed };
-  using Published =
-      std::vector<std::pair<std::shared_ptr<Normalizer>,
-                            Normalizer::Watermarks>>;
+  using Published = std::vector<
+      std::pair<std::shared_ptr<Normalizer>, Normalizer::Watermarks>>;
 
   void Run();
   void Commit(CommitQueue::Changes changes);

@@ -44,8 +44,7 @@ constexpr ReasonEntry kReasons[] = {
     {Reason::kGenerationUnknown, "GENERATION_UNKNOWN",
      StatusCode::kFailedPrecondition},
     {Reason::kHistoryLost, "HISTORY_LOST", StatusCode::kDataLoss},
-    {Reason::kLimitExceeded, "LIMIT_EXCEEDED",
-     StatusCode::kResourceExhausted},
+    {Reason::kLimitExceeded, "LIMIT_EXCEEDED", StatusCode::kResourceExhausted},
     {Reason::kDiskFull, "DISK_FULL", StatusCode::kUnavailable},
     {Reason::kStoreFailed, "STORE_FAILED", StatusCode::kUnavailable},
     {Reason::kShuttingDown, "SHUTTING_DOWN", StatusCode::kUnavailable},
@@ -88,10 +87,10 @@ absl::Status InvalidField(absl::string_view field, absl::string_view got,
 
 absl::Status LimitExceeded(absl::string_view what, absl::string_view got,
                            absl::string_view want, absl::string_view flag) {
-  return MakeError(Reason::kLimitExceeded,
-                   absl::StrCat(what, ": ", got, ", want ", want,
-                                " (the server's flag ", flag,
-                                " sets this limit)"));
+  return MakeError(
+      Reason::kLimitExceeded,
+      absl::StrCat(what, ": ", got, ", want ", want, " (the server's flag ",
+                   flag, " sets this limit)"));
 }
 
 std::string NormalizerName(absl::string_view id) {
@@ -180,20 +179,20 @@ absl::Status OutputOverflow(size_t feature, DataType type,
   return InvalidField(
       absl::StrCat("input[*][", feature, "]"),
       absl::StrCat("a normalized value beyond ", DataTypeName(type)),
-      absl::StrCat("one within +-", LargestFinite(type), " (", NormalizerName(id),
+      absl::StrCat("one within +-", LargestFinite(type), " (",
+                   NormalizerName(id),
                    "; send a wider datatype or set scaling.clip)"));
 }
 
 absl::Status StateOverflow(size_t feature, absl::string_view id) {
-  return InvalidField(
-      absl::StrCat("input[*][", feature, "]"),
-      "a sum of squared deviations beyond double",
-      absl::StrCat("values whose squares a double can hold (",
-                   NormalizerName(id), ")"));
+  return InvalidField(absl::StrCat("input[*][", feature, "]"),
+                      "a sum of squared deviations beyond double",
+                      absl::StrCat("values whose squares a double can hold (",
+                                   NormalizerName(id), ")"));
 }
 
-absl::Status CheckExtremesGiven(const Moments& moments,
-                                const ScalingRule& rule, absl::string_view id) {
+absl::Status CheckExtremesGiven(const Moments& moments, const ScalingRule& rule,
+                                absl::string_view id) {
   if (rule.method == ScalingMethod::kStandard) return absl::OkStatus();
   for (size_t j = 0; j < moments.features(); ++j) {
     if (moments.count(j) > 0 && moments.minimum()[j] > moments.maximum()[j]) {
@@ -206,16 +205,16 @@ absl::Status CheckExtremesGiven(const Moments& moments,
   return absl::OkStatus();
 }
 
-absl::Status CheckRowCount(const Moments& before, const Moments& added,
-                           absl::string_view id) {
+absl::Status CheckRowCount(absl::string_view field, uint64_t before,
+                           uint64_t added, absl::string_view id) {
   constexpr uint64_t kMostRows = uint64_t{1} << 53;
-  if (added.row_count() <= kMostRows - before.row_count()) {
+  if (before <= kMostRows && added <= kMostRows - before) {
     return absl::OkStatus();
   }
-  return InvalidField("count", absl::StrCat(added.row_count()),
-                      absl::StrCat("at most ", kMostRows - before.row_count(),
-                                   ", so that ", NormalizerName(id),
-                                   " stays within 2^53 rows"));
+  return InvalidField(
+      field, absl::StrCat(added),
+      absl::StrCat("at most ", kMostRows - before, ", so that ",
+                   NormalizerName(id), " stays within 2^53 rows"));
 }
 
 std::string Quoted(absl::string_view text) {

@@ -71,12 +71,12 @@ absl::Status OutputOverflow(size_t feature, DataType type,
 absl::Status StateOverflow(size_t feature, absl::string_view id);
 
 // The min-max and max-abs rules can't do without extremes.
-absl::Status CheckExtremesGiven(const Moments& moments,
-                                const ScalingRule& rule, absl::string_view id);
+absl::Status CheckExtremesGiven(const Moments& moments, const ScalingRule& rule,
+                                absl::string_view id);
 
 // Counts are exact in a double up to 2^53 rows.
-absl::Status CheckRowCount(const Moments& before, const Moments& added,
-                           absl::string_view id);
+absl::Status CheckRowCount(absl::string_view field, uint64_t before,
+                           uint64_t added, absl::string_view id);
 
 // `text` between quotes, control and non-ASCII bytes escaped, long texts cut:
 // for names that came from outside.

@@ -32,16 +32,18 @@ uint32_t Fingerprint(std::initializer_list<absl::string_view> parts) {
 
 uint32_t FingerprintOf(const v1::NormalizeRequest& request) {
   const auto& values = request.input().values();
-  return Fingerprint(
-      {request.input().data(),
-       {reinterpret_cast<const char*>(values.data()),
-        static_cast<size_t>(values.size()) * sizeof(double)}});
+  return Fingerprint({request.input().data(),
+                      {reinterpret_cast<const char*>(values.data()),
+                       static_cast<size_t>(values.size()) * sizeof(double)}});
 }
 
 uint32_t FingerprintOf(const v1::MergeMomentsRequest& request) {
   const uint64_t count = request.count();
-  return Fingerprint({request.mean(), request.m2(), request.feature_counts(),
-                      request.minimum(), request.maximum(),
+  return Fingerprint({request.mean(),
+                      request.m2(),
+                      request.feature_counts(),
+                      request.minimum(),
+                      request.maximum(),
                       {reinterpret_cast<const char*>(&count), sizeof(count)}});
 }
 
@@ -85,16 +87,18 @@ void Handler::Normalize(const v1::NormalizeRequest& request,
     call.source = *std::move(source);
     call.source.fingerprint = FingerprintOf(request);
   }
-  const auto normalizer = FindOrCreate(request);
+  call.schema_hash = request.schema_hash();
+  auto normalizer = Find(request.name());
+  if (absl::IsNotFound(normalizer.status()) && options_.auto_create &&
+      updates) {
+    normalizer = AutoCreate(request, call);
+  }
   if (!normalizer.ok()) return done(normalizer.status());
   std::vector<double> values_in, values_out;
-  const auto input =
-      ParseTensor(request.input(), (*normalizer)->features(),
-                  (*normalizer)->id(), &values_in);
+  const auto input = ParseTensor(request.input(), (*normalizer)->features(),
+                                 (*normalizer)->id(), &values_in);
   if (!input.ok()) return done(input.status());
   call.input = *input;
-  call.schema_hash = request.schema_hash();
-
   uint8_t* output = nullptr;
   if (call.mode != Mode::kUpdateOnly) {
     output = PrepareOutput(request.input(), call.input, &values_out,
@@ -130,8 +134,8 @@ void Handler::MergeMoments(const v1::MergeMomentsRequest& request,
   source->fingerprint = FingerprintOf(request);
   const auto normalizer = Find(request.name());
   if (!normalizer.ok()) return done(normalizer.status());
-  const auto moments = ParseMoments(request, (*normalizer)->features(),
-                                    (*normalizer)->id());
+  const auto moments =
+      ParseMoments(request, (*normalizer)->features(), (*normalizer)->id());
   if (!moments.ok()) return done(moments.status());
 
   MergeCall call;
@@ -140,10 +144,10 @@ void Handler::MergeMoments(const v1::MergeMomentsRequest& request,
   call.source = *std::move(source);
   call.schema_hash = request.schema_hash();
   MergedStatistics statistics;
-  const auto outcome = (*normalizer)
-                           ->MergeMoments(call, request.return_statistics()
-                                                    ? &statistics
-                                                    : nullptr);
+  const auto outcome =
+      (*normalizer)
+          ->MergeMoments(call,
+                         request.return_statistics() ? &statistics : nullptr);
   if (!outcome.ok()) return done(outcome.status());
   FillUpdate(*outcome, response);
   if (request.return_statistics()) {
@@ -166,9 +170,8 @@ absl::Status Handler::DoDenormalize(const v1::DenormalizeRequest& request,
   const auto normalizer = Find(request.name());
   if (!normalizer.ok()) return normalizer.status();
   std::vector<double> values_in, values_out;
-  const auto input =
-      ParseTensor(request.input(), (*normalizer)->features(),
-                  (*normalizer)->id(), &values_in);
+  const auto input = ParseTensor(request.input(), (*normalizer)->features(),
+                                 (*normalizer)->id(), &values_in);
   if (!input.ok()) return input.status();
   uint8_t* output = PrepareOutput(request.input(), *input, &values_out,
                                   response->mutable_output());
@@ -201,14 +204,8 @@ absl::StatusOr<UpdateSource> Handler::ParseSource(bool has_id,
   return source;
 }
 
-absl::StatusOr<Handler::NormalizerPtr> Handler::FindOrCreate(
-    const v1::NormalizeRequest& request) {
-  auto found = Find(request.name());
-  if (found.ok() || !options_.auto_create ||
-      !absl::IsNotFound(found.status()) ||
-      request.mode() == v1::NORMALIZE_ONLY) {
-    return found;
-  }
+absl::StatusOr<Handler::NormalizerPtr> Handler::AutoCreate(
+    const v1::NormalizeRequest& request, NormalizeCall call) {
   const auto id = ParseName("name", request.name());
   if (!id.ok()) return id.status();
   const auto features = ParseFeatureCount(request.input());
@@ -216,20 +213,39 @@ absl::StatusOr<Handler::NormalizerPtr> Handler::FindOrCreate(
   v1::CreateNormalizerRequest create;
   create.set_normalizer_id(*id);
   create.mutable_normalizer()->set_features(*features);
-  auto definition = ParseCreate(create, options_.limits);
+  const auto definition = ParseCreate(create, options_.limits);
   if (!definition.ok()) return definition.status();
-  // Don't let a malformed request leave a normalizer behind.
-  std::vector<double> values;
-  if (const auto input = ParseTensor(
-          request.input(), static_cast<size_t>(*features), *id, &values);
-      !input.ok()) {
-    return input.status();
+  if (auto s = TryOnNew(*definition, request, std::move(call)); !s.ok()) {
+    return s;
   }
-  auto created = registry_->Create(*std::move(definition),
-                                   /*validate_only=*/false);
+  auto created = registry_->Create(*definition, /*validate_only=*/false);
   // Someone else may have been first.
   if (absl::IsAlreadyExists(created.status())) return Find(request.name());
   return created;
+}
+
+// A request that is going to be refused must not leave a normalizer behind, so
+// it is made to one that nobody sees first.
+absl::Status Handler::TryOnNew(const NormalizerDefinition& definition,
+                               const v1::NormalizeRequest& request,
+                               NormalizeCall call) const {
+  NormalizerDefinition trial = definition;
+  NormalizerState state;
+  state.moments = Moments(trial.features);
+  // No client names this generation.
+  trial.birth_generation = state.generation = ~uint64_t{0};
+  CommitQueue nowhere;
+  const auto normalizer =
+      std::make_shared<Normalizer>(std::move(trial), state, &nowhere);
+  std::vector<double> values;
+  const auto input =
+      ParseTensor(request.input(), definition.features, definition.id, &values);
+  if (!input.ok()) return input.status();
+  call.input = *input;
+  std::vector<uint8_t> output(
+      call.mode == Mode::kUpdateOnly ? 0 : input->size_bytes());
+  return normalizer->Normalize(call, output.empty() ? nullptr : output.data())
+      .status();
 }
 
 template <typename Response>
@@ -279,17 +295,32 @@ absl::Status Handler::DoGetStatistics(const v1::GetStatisticsRequest& request,
     return InvalidField("view", absl::StrCat(int{request.view()}),
                         "FEATURES or COLUMNS");
   }
+  StatisticsView view;
   absl::Status status;
   (*normalizer)
       ->Read([&](const NormalizerDefinition& definition,
                  const NormalizerState& state) {
-        const auto selected = ParseSelection(request.selection(), definition);
-        status = selected.ok()
-                     ? ToProto(definition, state, *selected, request.view(),
-                               request.read_mask(), response)
-                     : selected.status();
+        auto selected = ParseSelection(request.selection(), definition);
+        status = selected.status();
+        if (!status.ok()) return;
+        view.state = state;
+        view.scaling = definition.scaling;
+        view.minimum_rows = definition.warm_up.minimum_rows;
+        view.selected = *std::move(selected);
+        // Columns have no names: they are for a million features.
+        if (request.view() == v1::GetStatisticsRequest::COLUMNS ||
+            definition.feature_names.empty()) {
+          return;
+        }
+        for (const size_t j : view.selected) {
+          view.names.push_back(definition.feature_names[j]);
+        }
       });
   if (!status.ok()) return status;
+  if (status = ToProto(view, request.view(), request.read_mask(), response);
+      !status.ok()) {
+    return status;
+  }
   const size_t size = response->ByteSizeLong();
   if (size <= options_.limits.max_message_bytes) return absl::OkStatus();
   return LimitExceeded(
@@ -391,8 +422,8 @@ absl::StatusOr<Handler::NormalizerPtr> Handler::DoUpdate(
     }
     return absl::OkStatus();
   };
-  auto s = (*normalizer)->UpdateDefinition(EtagChangeTime(wanted.etag()),
-                                           change);
+  auto s =
+      (*normalizer)->UpdateDefinition(EtagChangeTime(wanted.etag()), change);
   if (!s.ok()) return s;
   return normalizer;
 }
@@ -424,16 +455,16 @@ absl::StatusOr<Handler::NormalizerPtr> Handler::DoReset(
   if (auto s = committer_->AcceptingUpdates(); !s.ok()) return s;
   auto normalizer = Find(request.name());
   if (!normalizer.ok()) return normalizer;
-  auto s = (*normalizer)->Reset(EtagChangeTime(request.etag()),
-                                registry_->TakeGeneration());
+  auto s =
+      (*normalizer)
+          ->Reset(EtagChangeTime(request.etag()), registry_->TakeGeneration());
   if (!s.ok()) return s;
   return normalizer;
 }
 
 void Handler::FreezeNormalizer(const v1::FreezeNormalizerRequest& request,
                                v1::Normalizer* response, Done done) {
-  AnswerWhenDurable(SetFrozen(request.name(), true), response,
-                    std::move(done));
+  AnswerWhenDurable(SetFrozen(request.name(), true), response, std::move(done));
 }
 
 void Handler::UnfreezeNormalizer(const v1::UnfreezeNormalizerRequest& request,
@@ -447,11 +478,11 @@ absl::StatusOr<Handler::NormalizerPtr> Handler::SetFrozen(
   if (auto s = committer_->AcceptingUpdates(); !s.ok()) return s;
   auto normalizer = Find(name);
   if (!normalizer.ok()) return normalizer;
-  auto s = (*normalizer)
-               ->UpdateDefinition(0, [&](NormalizerDefinition* definition) {
-                 definition->frozen = frozen;
-                 return absl::OkStatus();
-               });
+  auto s =
+      (*normalizer)->UpdateDefinition(0, [&](NormalizerDefinition* definition) {
+        definition->frozen = frozen;
+        return absl::OkStatus();
+      });
   if (!s.ok()) return s;
   return normalizer;
 }
@@ -501,6 +532,9 @@ absl::Status Handler::DoResume(const v1::ResumeSessionRequest& request,
                                v1::ResumeSessionResponse* response) {
   if (auto s = committer_->AcceptingUpdates(); !s.ok()) return s;
   BarrierToken token;
+  if (!request.token().empty() && !request.session().empty()) {
+    return InvalidField("token", "set beside session", "one of the two");
+  }
   if (!request.token().empty()) {
     auto decoded = DecodeToken(request.token());
     if (!decoded.ok()) return decoded.status();
@@ -539,8 +573,8 @@ absl::Status Handler::DoResume(const v1::ResumeSessionRequest& request,
     if (progress->applied_sequence < at->second) {
       return MakeError(
           Reason::kHistoryLost,
-          absl::StrCat("token: knows ", NormalizerName(id),
-                       " up to sequence ", at->second, ", this store up to ",
+          absl::StrCat("token: knows ", NormalizerName(id), " up to sequence ",
+                       at->second, ", this store up to ",
                        progress->applied_sequence));
     }
   }
@@ -621,8 +655,7 @@ void Handler::Barrier(const v1::BarrierRequest& request,
     for (auto& progress : *response->mutable_progress()) {
       const auto normalizer = Find(progress.name());
       if (!normalizer.ok()) continue;
-      progress.set_durable_sequence(
-          (*normalizer)->DurableSequence(session_id));
+      progress.set_durable_sequence((*normalizer)->DurableSequence(session_id));
     }
     done(std::move(status));
   });

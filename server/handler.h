@@ -77,17 +77,19 @@ class Handler {
                      v1::ResumeSessionResponse* response, Done done);
   void CloseSession(const v1::CloseSessionRequest& request,
                     google::protobuf::Empty* response, Done done);
-  void Barrier(const v1::BarrierRequest& request,
-               v1::BarrierResponse* response, Done done);
+  void Barrier(const v1::BarrierRequest& request, v1::BarrierResponse* response,
+               Done done);
 
  private:
   using NormalizerPtr = std::shared_ptr<Normalizer>;
 
   absl::StatusOr<NormalizerPtr> Find(absl::string_view name) const;
-  absl::StatusOr<NormalizerPtr> FindOrCreate(
-      const v1::NormalizeRequest& request);
-  absl::StatusOr<UpdateSource> ParseSource(bool has_id,
-                                           const v1::UpdateId& id,
+  absl::StatusOr<NormalizerPtr> AutoCreate(const v1::NormalizeRequest& request,
+                                           NormalizeCall call);
+  absl::Status TryOnNew(const NormalizerDefinition& definition,
+                        const v1::NormalizeRequest& request,
+                        NormalizeCall call) const;
+  absl::StatusOr<UpdateSource> ParseSource(bool has_id, const v1::UpdateId& id,
                                            bool fail_if_frozen) const;
   absl::StatusOr<std::shared_ptr<Session>> FindSession(
       const std::string& session, uint64_t epoch) const;

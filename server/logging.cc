@@ -13,9 +13,8 @@ spdlog::logger& Logger() {
   static const std::shared_ptr<spdlog::logger> logger = [] {
     auto made = spdlog::stderr_logger_mt("streamnorm");
     // %v is the rest of the object, without its opening brace.
-    made->set_pattern(
-        R"({"time":"%Y-%m-%dT%H:%M:%S.%fZ","level":"%l",%v)",
-        spdlog::pattern_time_type::utc);
+    made->set_pattern(R"({"time":"%Y-%m-%dT%H:%M:%S.%fZ","level":"%l",%v)",
+                      spdlog::pattern_time_type::utc);
     return made;
   }();
   return *logger;

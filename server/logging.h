@@ -19,8 +19,7 @@ struct LogField {
   LogField(const char* k, double v) : key(k), value(v) {}
   template <typename Integer,
             typename = std::enable_if_t<std::is_integral_v<Integer>>>
-  LogField(const char* k, Integer v)
-      : key(k), value(static_cast<int64_t>(v)) {}
+  LogField(const char* k, Integer v) : key(k), value(static_cast<int64_t>(v)) {}
 
   const char* key;
   std::variant<std::string, bool, double, int64_t> value;

@@ -24,10 +24,10 @@ enum ExitCode {
   kExitOk = 0,
   kExitFailed = 1,
   kExitUsage = 2,
-  kExitDataLoss = 65,       // EX_DATAERR: the store is damaged or too old
-  kExitUnavailable = 69,    // EX_UNAVAILABLE: address or data directory in use
-  kExitStoreFailed = 74,    // EX_IOERR: writing failed; restart
-  kExitNewerFormat = 78,    // EX_CONFIG: written by a newer version
+  kExitDataLoss = 65,     // EX_DATAERR: the store is damaged or too old
+  kExitUnavailable = 69,  // EX_UNAVAILABLE: address or data directory in use
+  kExitStoreFailed = 74,  // EX_IOERR: writing failed; restart
+  kExitNewerFormat = 78,  // EX_CONFIG: written by a newer version
 };
 
 struct Flags {
@@ -75,23 +75,27 @@ void AddFlags(CLI::App* app, Flags* flags) {
       "STREAMNORM_COMMIT_INTERVAL_MS");
   env(app->add_option("--min_free_disk_bytes",
                       flags->server.commit.min_free_disk_bytes,
-                      "Updates are refused while the disk has less left"),
+                      "Updates are refused while the disk has less left")
+          ->check(CLI::NonNegativeNumber),
       "STREAMNORM_MIN_FREE_DISK_BYTES");
   env(app->add_option("--max_message_bytes", limits.max_message_bytes,
                       "Largest request and answer")
           ->check(CLI::Range(uint64_t{1} << 10, uint64_t{1} << 30)),
       "STREAMNORM_MAX_MESSAGE_BYTES");
   env(app->add_option("--max_features", limits.max_features,
-                      "Features of one normalizer"),
+                      "Features of one normalizer")
+          ->check(CLI::PositiveNumber),
       "STREAMNORM_MAX_FEATURES");
   env(app->add_option("--max_normalizers", limits.max_normalizers,
-                      "Normalizers"),
+                      "Normalizers")
+          ->check(CLI::PositiveNumber),
       "STREAMNORM_MAX_NORMALIZERS");
   env(app->add_option("--max_total_features", limits.max_total_features,
-                      "Features of all normalizers together, 48 bytes each"),
+                      "Features of all normalizers together, 48 bytes each")
+          ->check(CLI::PositiveNumber),
       "STREAMNORM_MAX_TOTAL_FEATURES");
-  env(app->add_option("--max_sessions", limits.max_sessions,
-                      "Living sessions"),
+  env(app->add_option("--max_sessions", limits.max_sessions, "Living sessions")
+          ->check(CLI::PositiveNumber),
       "STREAMNORM_MAX_SESSIONS");
   env(app->add_option("--max_concurrent_streams",
                       flags->server.max_concurrent_streams,

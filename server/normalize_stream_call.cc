@@ -22,8 +22,8 @@ constexpr size_t kMaxSpare = 4;
 
 }  // namespace
 
-NormalizeStreamCall::NormalizeStreamCall(Handler* handler,
-                                 std::function<void(NormalizeStreamCall*)> on_done)
+NormalizeStreamCall::NormalizeStreamCall(
+    Handler* handler, std::function<void(NormalizeStreamCall*)> on_done)
     : handler_(handler), on_done_(std::move(on_done)) {}
 
 void NormalizeStreamCall::Start() {
@@ -48,6 +48,7 @@ void NormalizeStreamCall::OnReadDone(bool ok) {
     MutexLock lock(&mu_);
     if (ok && !finished_ && !broken_) {
       exchange = reading_.get();
+      handing_over_ = true;
       pending_bytes_ += exchange->request.input().data().size();
       pending_.push_back(std::move(reading_));
     } else {
@@ -64,12 +65,14 @@ void NormalizeStreamCall::OnReadDone(bool ok) {
   // The answer may wait for the disk: read on meanwhile.
   {
     MutexLock lock(&mu_);
+    handing_over_ = false;
     finish = Advance();
   }
   FinishIf(finish);
 }
 
-void NormalizeStreamCall::Answer(Exchange* exchange, const absl::Status& status) {
+void NormalizeStreamCall::Answer(Exchange* exchange,
+                                 const absl::Status& status) {
   std::optional<grpc::Status> finish;
   {
     MutexLock lock(&mu_);
@@ -127,7 +130,7 @@ std::optional<grpc::Status> NormalizeStreamCall::Advance() {
 }
 
 void NormalizeStreamCall::StartNextRead() {
-  if (reading_ != nullptr || pending_.size() >= kMaxPending ||
+  if (handing_over_ || reading_ != nullptr || pending_.size() >= kMaxPending ||
       pending_bytes_ >= kMaxPendingBytes) {
     return;
   }

@@ -28,7 +28,7 @@ class NormalizeStreamCall
  public:
   // `on_done` is called with this as the last act.
   NormalizeStreamCall(Handler* handler,
-                  std::function<void(NormalizeStreamCall*)> on_done);
+                      std::function<void(NormalizeStreamCall*)> on_done);
 
   // Begins to read. Separate from the constructor, so that the owner knows the
   // stream before it can end.
@@ -66,6 +66,9 @@ class NormalizeStreamCall
   std::vector<std::unique_ptr<Exchange>> spare_ ABSL_GUARDED_BY(mu_);
   size_t pending_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
+  // A request is on its way to its normalizer: the next one must not be read,
+  // or another thread could bring it there first.
+  bool handing_over_ ABSL_GUARDED_BY(mu_) = false;
   bool reads_over_ ABSL_GUARDED_BY(mu_) = false;
   bool broken_ ABSL_GUARDED_BY(mu_) = false;
   bool draining_ ABSL_GUARDED_BY(mu_) = false;

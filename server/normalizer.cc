@@ -15,8 +15,8 @@ namespace {
 // What a request needs besides its arguments, kept per thread so that the
 // steady state allocates nothing.
 struct Workspace {
-  Moments next;       // the moments after the update
-  Moments batch;      // of the batch alone
+  Moments next;   // the moments after the update
+  Moments batch;  // of the batch alone
   BatchExtremes extremes;
   BatchExtremes batch_extremes;
   ScalingTable scaling;
@@ -74,14 +74,14 @@ absl::StatusOr<NormalizeOutcome> Normalizer::Normalize(
     const auto admission = Check(call);
     if (!admission.ok()) return admission.status();
     if (auto s = FoldBatch(call, *admission); !s.ok()) return s;
-    bool warming_up = false;
+    std::optional<bool> warming_up;
     if (output != nullptr) {
-      auto s = PrepareOutput(call, *admission, output, &warming_up);
+      auto s = PrepareOutput(call, *admission, output, &warming_up.emplace());
       if (!s.ok()) return s;
     }
     const uint64_t counted = Accept(call.source, *admission, w.next);
     outcome.update = Outcome(call.source, *admission, counted);
-    outcome.update.warming_up = warming_up;
+    if (warming_up) outcome.update.warming_up = *warming_up;
     if (counted != 0) outcome.nonfinite_values = w.extremes.nonfinite_values;
   }
   if (output == nullptr) return outcome;
@@ -102,6 +102,11 @@ absl::StatusOr<Normalizer::Admission> Normalizer::Check(
 absl::Status Normalizer::FoldBatch(const NormalizeCall& call,
                                    Admission admission) const {
   if (admission != Admission::kCount) return absl::OkStatus();
+  if (auto s = CheckRowCount("input.shape[0]", state_.moments.row_count(),
+                             call.input.rows, id_);
+      !s.ok()) {
+    return s;
+  }
   Workspace& w = ThreadWorkspace();
   w.next = state_.moments;
   const ValueProblem problem =
@@ -147,7 +152,9 @@ absl::StatusOr<UpdateOutcome> Normalizer::MergeMoments(
   if (!admission.ok()) return admission.status();
   const bool count = *admission == Admission::kCount;
   if (count) {
-    if (auto s = CheckRowCount(state_.moments, *call.moments, id_); !s.ok()) {
+    if (auto s = CheckRowCount("count", state_.moments.row_count(),
+                               call.moments->row_count(), id_);
+        !s.ok()) {
       return s;
     }
     w.next = state_.moments;
@@ -155,11 +162,11 @@ absl::StatusOr<UpdateOutcome> Normalizer::MergeMoments(
     size_t feature = 0;
     if (!w.next.IsFinite(&feature)) return StateOverflow(feature, id_);
   }
-  bool warming_up = false;
+  std::optional<bool> warming_up;
   if (statistics != nullptr) {
     const Moments& basis = count && !call.before ? w.next : state_.moments;
     if (auto s = ChooseScaling(basis, {.moments = call.moments},
-                               &statistics->scaling, &warming_up);
+                               &statistics->scaling, &warming_up.emplace());
         !s.ok()) {
       return s;
     }
@@ -171,7 +178,7 @@ absl::StatusOr<UpdateOutcome> Normalizer::MergeMoments(
   }
   const uint64_t counted = Accept(call.source, *admission, w.next);
   UpdateOutcome outcome = Outcome(call.source, *admission, counted);
-  outcome.warming_up = warming_up;
+  if (warming_up) outcome.warming_up = *warming_up;
   return outcome;
 }
 
@@ -185,13 +192,13 @@ absl::StatusOr<NormalizeOutcome> Normalizer::Denormalize(
     MutexLock lock(&mu_);
     if (auto s = CheckUsable(schema_hash); !s.ok()) return s;
     if (revision != 0 && revision != state_.revision) {
-      return MakeError(Reason::kRevisionNotKept,
-                       absl::StrCat("revision: ", revision, ", want ",
-                                    state_.revision, ", the current one of ",
-                                    NormalizerName(id_)));
+      return MakeError(
+          Reason::kRevisionNotKept,
+          absl::StrCat("revision: ", revision, ", want ", state_.revision,
+                       ", the current one of ", NormalizerName(id_)));
     }
-    if (auto s = ChooseScaling(state_.moments, {}, &w.scaling,
-                               &outcome.update.warming_up);
+    bool warming_up = false;
+    if (auto s = ChooseScaling(state_.moments, {}, &w.scaling, &warming_up);
         !s.ok()) {
       return s;
     }
@@ -271,9 +278,9 @@ uint64_t Normalizer::DurableSequence(const SessionId& session) const {
   return it == ledgers_.end() ? 0 : it->second.ledger.durable_sequence();
 }
 
-absl::Status Normalizer::SkipSequences(
-    const std::shared_ptr<Session>& session, uint64_t epoch,
-    const std::vector<uint64_t>& sequences) {
+absl::Status Normalizer::SkipSequences(const std::shared_ptr<Session>& session,
+                                       uint64_t epoch,
+                                       const std::vector<uint64_t>& sequences) {
   MutexLock lock(&mu_);
   if (auto s = CheckUsable(0); !s.ok()) return s;
   if (!session->AddNormalizer(id_, epoch)) {
@@ -356,10 +363,10 @@ absl::Status Normalizer::CheckUnchanged(int64_t expected_change_time_us) const {
       expected_change_time_us == definition_.change_time_us) {
     return absl::OkStatus();
   }
-  return MakeError(Reason::kStaleEtag,
-                   absl::StrCat("etag: not the current one of ",
-                                NormalizerName(id_),
-                                "; get it again and look what changed"));
+  return MakeError(
+      Reason::kStaleEtag,
+      absl::StrCat("etag: not the current one of ", NormalizerName(id_),
+                   "; get it again and look what changed"));
 }
 
 absl::StatusOr<Normalizer::Admission> Normalizer::Admit(
@@ -501,6 +508,7 @@ UpdateOutcome Normalizer::Outcome(const UpdateSource& source,
   outcome.counted_rows = counted_rows;
   outcome.duplicate = admission == Admission::kDuplicate;
   outcome.frozen = definition_.frozen;
+  outcome.warming_up = outcome.row_count < definition_.warm_up.minimum_rows;
   if (source.session != nullptr) {
     const auto it = ledgers_.find(source.id.session);
     if (it != ledgers_.end()) {

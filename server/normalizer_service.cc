@@ -1,5 +1,7 @@
 #include "server/normalizer_service.h"
 
+#include <thread>
+
 #include "server/errors.h"
 #include "server/rpc_status.h"
 
@@ -14,18 +16,26 @@ NormalizerService::Unary* NormalizerService::Call(
     reactor->Finish(grpc::Status::CANCELLED);
     return reactor;
   }
-  (handler_->*method)(*request, response,
-                      [reactor](const absl::Status& status) {
-                        reactor->Finish(ToGrpcStatus(status));
-                      });
+  // Counted before the look at draining_, so that Drain sees it or it sees
+  // Drain.
+  ++in_flight_;
+  const auto finish = [this, reactor](const absl::Status& status) {
+    reactor->Finish(ToGrpcStatus(status));
+    --in_flight_;
+  };
+  if (draining_) {
+    finish(MakeError(Reason::kShuttingDown, "the server is shutting down"));
+  } else {
+    (handler_->*method)(*request, response, finish);
+  }
   return reactor;
 }
 
 // One line per RPC.
-#define STREAMNORM_RPC(name, Request, Response)                         \
-  NormalizerService::Unary* NormalizerService::name(                    \
-      Context* context, const Request* request, Response* response) {   \
-    return Call(&Handler::name, context, request, response);            \
+#define STREAMNORM_RPC(name, Request, Response)                       \
+  NormalizerService::Unary* NormalizerService::name(                  \
+      Context* context, const Request* request, Response* response) { \
+    return Call(&Handler::name, context, request, response);          \
   }
 STREAMNORM_RPC(CreateNormalizer, v1::CreateNormalizerRequest, v1::Normalizer)
 STREAMNORM_RPC(GetNormalizer, v1::GetNormalizerRequest, v1::Normalizer)
@@ -62,11 +72,20 @@ NormalizeStreamCall* NormalizerService::NormalizeStream(Context*) {
   return stream;
 }
 
-void NormalizerService::Drain() {
-  // Under the lock no stream can end and be gone.
-  MutexLock lock(&mu_);
+void NormalizerService::Drain(std::chrono::steady_clock::time_point deadline) {
   draining_ = true;
-  for (auto* stream : streams_) stream->Drain();
+  {
+    // Under the lock no stream can end and be gone.
+    MutexLock lock(&mu_);
+    for (auto* stream : streams_) stream->Drain();
+  }
+  const auto idle = [this] {
+    MutexLock lock(&mu_);
+    return in_flight_ == 0 && streams_.empty();
+  };
+  while (!idle() && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
 }
 
 }  // namespace streamnorm

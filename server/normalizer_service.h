@@ -1,6 +1,10 @@
 #ifndef STREAMNORM_SERVER_NORMALIZER_SERVICE_H_
 #define STREAMNORM_SERVER_NORMALIZER_SERVICE_H_
 
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+
 #include "absl/container/flat_hash_set.h"
 #include "server/handler.h"
 #include "server/mutex.h"
@@ -10,14 +14,14 @@
 namespace streamnorm {
 
 // The gRPC face of Handler: decides nothing. Safe for concurrent use.
-class NormalizerService final
-    : public v1::NormalizerService::CallbackService {
+class NormalizerService final : public v1::NormalizerService::CallbackService {
  public:
   // `handler` outlives it.
   explicit NormalizerService(Handler* handler) : handler_(handler) {}
 
-  // Ends every stream once what it has read is answered, and refuses new ones.
-  void Drain();
+  // Refuses new calls (UNAVAILABLE), and waits until those that were read are
+  // answered and every stream is ended, at most until `deadline`.
+  void Drain(std::chrono::steady_clock::time_point deadline);
 
   using Context = grpc::CallbackServerContext;
   using Unary = grpc::ServerUnaryReactor;
@@ -68,13 +72,13 @@ class NormalizerService final
 
  private:
   template <typename Request, typename Response>
-  Unary* Call(void (Handler::*method)(const Request&, Response*,
-                                      Handler::Done),
+  Unary* Call(void (Handler::*method)(const Request&, Response*, Handler::Done),
               Context* context, const Request* request, Response* response);
 
   Handler* const handler_;
+  std::atomic<bool> draining_{false};
+  std::atomic<int64_t> in_flight_{0};  // unary calls
   Mutex mu_;
-  bool draining_ ABSL_GUARDED_BY(mu_) = false;
   absl::flat_hash_set<NormalizeStreamCall*> streams_ ABSL_GUARDED_BY(mu_);
 };
 

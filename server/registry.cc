@@ -15,8 +15,8 @@ void Registry::Restore(const StoreContents& contents, SessionTable* sessions) {
   WriterLock lock(&mu_);
   next_generation_ = contents.next_generation;
   for (const auto& stored : contents.normalizers) {
-    auto normalizer = std::make_shared<Normalizer>(stored.definition,
-                                                   stored.state, queue_);
+    auto normalizer =
+        std::make_shared<Normalizer>(stored.definition, stored.state, queue_);
     for (const LedgerRecord& ledger : stored.ledgers) {
       const auto session = sessions->Find(ledger.session);
       if (session.ok()) normalizer->RestoreLedger(ledger, session->get());
@@ -51,9 +51,9 @@ absl::StatusOr<std::shared_ptr<Normalizer>> Registry::Create(
 
 absl::Status Registry::CheckRoom(const NormalizerDefinition& definition) const {
   if (normalizers_.contains(definition.id)) {
-    return MakeError(Reason::kNormalizerExists,
-                     absl::StrCat(NormalizerName(definition.id),
-                                  ": exists already"));
+    return MakeError(
+        Reason::kNormalizerExists,
+        absl::StrCat(NormalizerName(definition.id), ": exists already"));
   }
   if (quarantined_.contains(definition.id)) {
     return QuarantinedError(definition.id, quarantined_.at(definition.id));
@@ -64,11 +64,10 @@ absl::Status Registry::CheckRoom(const NormalizerDefinition& definition) const {
                          "--max_normalizers");
   }
   if (definition.features > limits_.max_total_features - total_features_) {
-    return LimitExceeded(
-        "features of all normalizers",
-        absl::StrCat(total_features_ + definition.features),
-        absl::StrCat("at most ", limits_.max_total_features),
-        "--max_total_features");
+    return LimitExceeded("features of all normalizers",
+                         absl::StrCat(total_features_ + definition.features),
+                         absl::StrCat("at most ", limits_.max_total_features),
+                         "--max_total_features");
   }
   return absl::OkStatus();
 }

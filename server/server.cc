@@ -23,6 +23,9 @@ constexpr int kMaxMetadataBytes = 8 << 10;
 // Room for the fields around a tensor of max_message_bytes.
 constexpr uint64_t kMessageOverheadBytes = 4096;
 
+// For the last answers to leave after everything is answered.
+constexpr std::chrono::milliseconds kGoodbye{200};
+
 bool IsLoopback(absl::string_view address) {
   return absl::StartsWith(address, "unix:") ||
          absl::StartsWith(address, "127.") ||
@@ -36,13 +39,13 @@ absl::Status CheckAddress(const std::string& address, bool insecure) {
     constexpr size_t kLongest = 107;
     const size_t size = address.size() - sizeof("unix:") + 1;
     if (size <= kLongest) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--listen: ", address, ": a path of ", size, " bytes, want at most ",
-        kLongest));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--listen: ", address, ": a path of ", size,
+                     " bytes, want at most ", kLongest));
   }
   if (address.find(':') == std::string::npos) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--listen: ", address, ", want host:port or unix:/path"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--listen: ", address, ", want host:port or unix:/path"));
   }
   if (IsLoopback(address) || insecure) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
@@ -89,9 +92,9 @@ Server::Server(const ServerOptions& options,
     : options_(options),
       store_(std::move(store)),
       sessions_(options.limits.max_sessions),
-      registry_({options.limits.max_normalizers,
-                 options.limits.max_total_features},
-                &queue_),
+      registry_(
+          {options.limits.max_normalizers, options.limits.max_total_features},
+          &queue_),
       committer_(std::make_unique<Committer>(
           options.commit, store_.get(), &queue_, options.on_store_failure)),
       handler_({options.limits, options.auto_create, contents.history_id,
@@ -140,9 +143,13 @@ absl::Status Server::Listen() {
   grpc_server_ = builder.BuildAndStart();
   for (size_t i = 0; i < ports.size(); ++i) {
     if (grpc_server_ != nullptr && ports[i] != 0) continue;
-    return absl::UnavailableError(absl::StrCat(
-        "--listen: can't listen on ", options_.listen[i],
-        "; is another server using it, or may this user not?"));
+    return absl::UnavailableError(
+        absl::StrCat("--listen: can't listen on ", options_.listen[i],
+                     "; is another server using it, or may this user not?"));
+  }
+  for (const char* service :
+       {"streamnorm.v1.NormalizerService", "streamnorm.v1.AdminService"}) {
+    grpc_server_->GetHealthCheckService()->SetServingStatus(service, true);
   }
   for (size_t i = 0; i < ports.size(); ++i) {
     addresses_.push_back(WithPort(options_.listen[i], ports[i]));
@@ -157,9 +164,10 @@ Server::~Server() { Shutdown(); }
 void Server::Shutdown() {
   if (grpc_server_ != nullptr) {
     grpc_server_->GetHealthCheckService()->Shutdown();
-    normalizer_service_.Drain();
-    grpc_server_->Shutdown(std::chrono::system_clock::now() +
-                           options_.drain_timeout);
+    normalizer_service_.Drain(std::chrono::steady_clock::now() +
+                              options_.drain_timeout);
+    // What is left are idle connections and calls that took too long.
+    grpc_server_->Shutdown(std::chrono::system_clock::now() + kGoodbye);
     grpc_server_.reset();
   }
   committer_.reset();

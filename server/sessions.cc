@@ -98,8 +98,7 @@ void Session::Fence() {
   epoch_.store(kFenced, std::memory_order_release);
 }
 
-bool Session::AddNormalizer(const std::string& normalizer_id,
-                            uint64_t epoch) {
+bool Session::AddNormalizer(const std::string& normalizer_id, uint64_t epoch) {
   MutexLock lock(&mu_);
   if (epoch != epoch_.load(std::memory_order_relaxed)) return false;
   normalizers_.insert(normalizer_id);

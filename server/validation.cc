@@ -41,7 +41,8 @@ absl::StatusOr<ScalingMethod> ParseMethod(v1::Scaling::Method method) {
     case v1::Scaling::MAX_ABS:
       return ScalingMethod::kMaxAbs;
     default:
-      return InvalidField("scaling.method", absl::StrCat(int{method}),
+      return InvalidField("normalizer.scaling.method",
+                          absl::StrCat(int{method}),
                           "STANDARD, MIN_MAX or MAX_ABS");
   }
 }
@@ -57,7 +58,8 @@ absl::StatusOr<EpsilonMode> ParseEpsilonMode(v1::Scaling::EpsilonMode mode) {
     case v1::Scaling::FLOOR_STD:
       return EpsilonMode::kFloorStd;
     default:
-      return InvalidField("scaling.epsilon_mode", absl::StrCat(int{mode}),
+      return InvalidField("normalizer.scaling.epsilon_mode",
+                          absl::StrCat(int{mode}),
                           "NONE, INSIDE_SQRT, ADD_TO_STD or FLOOR_STD");
   }
 }
@@ -67,7 +69,7 @@ absl::StatusOr<ScalingRule> ParseScaling(const v1::Scaling& scaling) {
   if (!scaling.preset().empty()) {
     const auto preset = PresetRule(scaling.preset());
     if (!preset) {
-      return InvalidField("scaling.preset", Quoted(scaling.preset()),
+      return InvalidField("normalizer.scaling.preset", Quoted(scaling.preset()),
                           absl::StrCat("one of ", PresetNames()));
     }
     rule = *preset;
@@ -86,10 +88,12 @@ absl::StatusOr<ScalingRule> ParseScaling(const v1::Scaling& scaling) {
   if (scaling.has_clip()) rule.clip = scaling.clip();
   if (scaling.has_center()) rule.center = scaling.center();
   if (scaling.has_scale()) rule.scale = scaling.scale();
-  if (auto s = CheckNonNegative("scaling.epsilon", rule.epsilon); !s.ok()) {
+  if (auto s = CheckNonNegative("normalizer.scaling.epsilon", rule.epsilon);
+      !s.ok()) {
     return s;
   }
-  if (auto s = CheckNonNegative("scaling.clip", rule.clip); !s.ok()) return s;
+  if (auto s = CheckNonNegative("normalizer.scaling.clip", rule.clip); !s.ok())
+    return s;
   return rule;
 }
 
@@ -110,11 +114,12 @@ absl::StatusOr<NonfinitePolicy> ParsePolicy(absl::string_view field,
 
 absl::StatusOr<NonfinitePolicies> ParsePolicies(
     const v1::NonfinitePolicy& nonfinite) {
-  const auto nan =
-      ParsePolicy("nonfinite.nan", nonfinite.nan(), NonfinitePolicy::kSkip);
+  const auto nan = ParsePolicy("normalizer.nonfinite.nan", nonfinite.nan(),
+                               NonfinitePolicy::kSkip);
   if (!nan.ok()) return nan.status();
-  const auto infinity = ParsePolicy("nonfinite.infinity", nonfinite.infinity(),
-                                    NonfinitePolicy::kReject);
+  const auto infinity =
+      ParsePolicy("normalizer.nonfinite.infinity", nonfinite.infinity(),
+                  NonfinitePolicy::kReject);
   if (!infinity.ok()) return infinity.status();
   return NonfinitePolicies{*nan, *infinity};
 }
@@ -131,7 +136,8 @@ absl::StatusOr<WarmUpAnswer> ParseAnswer(v1::WarmUp::Answer answer) {
     case v1::WarmUp::PRIOR:
       return WarmUpAnswer::kPrior;
     default:
-      return InvalidField("warm_up.answer", absl::StrCat(int{answer}),
+      return InvalidField("normalizer.warm_up.answer",
+                          absl::StrCat(int{answer}),
                           "CENTER, ERROR, IDENTITY or PRIOR");
   }
 }
@@ -146,10 +152,9 @@ absl::Status CheckPriorValues(absl::string_view field, const Values& values,
   }
   for (int i = 0; i < values.size(); ++i) {
     if (!std::isfinite(values[i]) || (!allow_negative && values[i] < 0)) {
-      return InvalidField(absl::StrCat(field, "[", i, "]"),
-                          absl::StrCat(values[i]),
-                          allow_negative ? "a finite value"
-                                         : "a finite value >= 0");
+      return InvalidField(
+          absl::StrCat(field, "[", i, "]"), absl::StrCat(values[i]),
+          allow_negative ? "a finite value" : "a finite value >= 0");
     }
   }
   return absl::OkStatus();
@@ -157,19 +162,21 @@ absl::Status CheckPriorValues(absl::string_view field, const Values& values,
 
 absl::StatusOr<Prior> ParsePrior(const v1::WarmUp::Prior& prior,
                                  uint64_t features) {
-  if (auto s = CheckPriorValues("warm_up.prior.mean", prior.mean(), features,
+  if (auto s = CheckPriorValues("normalizer.warm_up.prior.mean", prior.mean(),
+                                features,
                                 /*allow_negative=*/true);
       !s.ok()) {
     return s;
   }
-  if (auto s = CheckPriorValues("warm_up.prior.variance", prior.variance(),
-                                features, /*allow_negative=*/false);
+  if (auto s = CheckPriorValues("normalizer.warm_up.prior.variance",
+                                prior.variance(), features,
+                                /*allow_negative=*/false);
       !s.ok()) {
     return s;
   }
   // Beyond 2^53 a row more would not change the weight.
   if (!(prior.pseudo_rows() > 0) || prior.pseudo_rows() > 0x1p53) {
-    return InvalidField("warm_up.prior.pseudo_rows",
+    return InvalidField("normalizer.warm_up.prior.pseudo_rows",
                         absl::StrCat(prior.pseudo_rows()),
                         "more than 0, at most 2^53");
   }
@@ -178,8 +185,7 @@ absl::StatusOr<Prior> ParsePrior(const v1::WarmUp::Prior& prior,
                prior.pseudo_rows()};
 }
 
-absl::StatusOr<WarmUp> ParseWarmUp(const v1::WarmUp& warm_up,
-                                   uint64_t features,
+absl::StatusOr<WarmUp> ParseWarmUp(const v1::WarmUp& warm_up, uint64_t features,
                                    const ScalingRule& scaling) {
   WarmUp parsed;
   if (warm_up.has_minimum_rows()) parsed.minimum_rows = warm_up.minimum_rows();
@@ -188,7 +194,7 @@ absl::StatusOr<WarmUp> ParseWarmUp(const v1::WarmUp& warm_up,
   parsed.answer = *answer;
   if (parsed.answer == WarmUpAnswer::kPrior) {
     if (scaling.method != ScalingMethod::kStandard) {
-      return InvalidField("warm_up.answer", "PRIOR",
+      return InvalidField("normalizer.warm_up.answer", "PRIOR",
                           "another answer: a prior has no extremes, which "
                           "scaling.method is made of");
     }
@@ -196,7 +202,7 @@ absl::StatusOr<WarmUp> ParseWarmUp(const v1::WarmUp& warm_up,
     if (!prior.ok()) return prior.status();
     parsed.prior = *std::move(prior);
   } else if (warm_up.has_prior()) {
-    return InvalidField("warm_up.prior", "set",
+    return InvalidField("normalizer.warm_up.prior", "set",
                         "unset unless warm_up.answer is PRIOR");
   }
   return parsed;
@@ -206,10 +212,9 @@ absl::Status CheckFeatureNames(const v1::Normalizer& normalizer) {
   const auto& names = normalizer.feature_names();
   if (names.empty()) return absl::OkStatus();
   if (names.size() != normalizer.features()) {
-    return InvalidField("normalizer.feature_names",
-                        absl::StrCat(names.size(), " names"),
-                        absl::StrCat(normalizer.features(),
-                                     ", one per feature, or none"));
+    return InvalidField(
+        "normalizer.feature_names", absl::StrCat(names.size(), " names"),
+        absl::StrCat(normalizer.features(), ", one per feature, or none"));
   }
   absl::flat_hash_set<absl::string_view> seen;
   for (int i = 0; i < names.size(); ++i) {
@@ -234,9 +239,9 @@ absl::Status CheckLabels(const v1::Normalizer& normalizer) {
   }
   for (const auto& [key, value] : normalizer.labels()) {
     if (key.empty() || key.size() > kMaxLabelKeyBytes) {
-      return InvalidField("normalizer.labels", Quoted(key),
-                          absl::StrCat("keys of 1 to ", kMaxLabelKeyBytes,
-                                       " bytes"));
+      return InvalidField(
+          "normalizer.labels", Quoted(key),
+          absl::StrCat("keys of 1 to ", kMaxLabelKeyBytes, " bytes"));
     }
     if (value.size() > kMaxLabelValueBytes) {
       return InvalidField(absl::StrCat("normalizer.labels[", Quoted(key), "]"),
@@ -281,10 +286,10 @@ absl::StatusOr<size_t> ParseRows(const v1::Tensor& tensor) {
 absl::Status CheckDoubles(absl::string_view field, const std::string& bytes,
                           size_t features, absl::string_view id) {
   if (bytes.size() == features * sizeof(double)) return absl::OkStatus();
-  return InvalidField(field, absl::StrCat(bytes.size(), " bytes"),
-                      absl::StrCat(features * sizeof(double), " (",
-                                   NormalizerName(id), " has ", features,
-                                   " features, FP64)"));
+  return InvalidField(
+      field, absl::StrCat(bytes.size(), " bytes"),
+      absl::StrCat(features * sizeof(double), " (", NormalizerName(id), " has ",
+                   features, " features, FP64)"));
 }
 
 absl::Status CopyDoubles(absl::string_view field, const std::string& bytes,
@@ -293,8 +298,8 @@ absl::Status CopyDoubles(absl::string_view field, const std::string& bytes,
   std::memcpy(to.data(), bytes.data(), bytes.size());
   for (size_t j = 0; j < to.size(); ++j) {
     if (!std::isfinite(to[j])) {
-      return InvalidField(absl::StrCat(field, "[", j, "]"),
-                          absl::StrCat(to[j]), "a finite value");
+      return InvalidField(absl::StrCat(field, "[", j, "]"), absl::StrCat(to[j]),
+                          "a finite value");
     }
   }
   return absl::OkStatus();
@@ -381,10 +386,9 @@ absl::StatusOr<std::vector<size_t>> SelectNames(
   for (int i = 0; i < selection.names_size(); ++i) {
     const auto it = index_of.find(selection.names(i));
     if (it == index_of.end()) {
-      return InvalidField(absl::StrCat("selection.names[", i, "]"),
-                          Quoted(selection.names(i)),
-                          absl::StrCat("a feature name of ",
-                                       NormalizerName(definition.id)));
+      return InvalidField(
+          absl::StrCat("selection.names[", i, "]"), Quoted(selection.names(i)),
+          absl::StrCat("a feature name of ", NormalizerName(definition.id)));
     }
     selected.push_back(it->second);
   }
@@ -410,9 +414,8 @@ absl::StatusOr<std::string> ParseName(absl::string_view field,
                                       absl::string_view name) {
   absl::string_view id = name;
   if (!absl::ConsumePrefix(&id, "normalizers/") || !CheckId(field, id).ok()) {
-    return InvalidField(
-        field, Quoted(name),
-        "normalizers/{id} with an id [a-z][a-z0-9._-]{0,127}");
+    return InvalidField(field, Quoted(name),
+                        "normalizers/{id} with an id [a-z][a-z0-9._-]{0,127}");
   }
   return std::string(id);
 }
@@ -459,7 +462,7 @@ absl::Status ApplyChange(absl::string_view path, const v1::Normalizer& wanted,
     if (!rule.ok()) return rule.status();
     if (rule->method != ScalingMethod::kStandard &&
         definition->warm_up.answer == WarmUpAnswer::kPrior) {
-      return InvalidField("scaling.method", "one made of extremes",
+      return InvalidField("normalizer.scaling.method", "one made of extremes",
                           "STANDARD, because warm_up.answer is PRIOR");
     }
     definition->scaling = *rule;
@@ -522,10 +525,10 @@ absl::StatusOr<TensorView> ParseTensor(const v1::Tensor& tensor,
     view.type = DataType::kFp64;
     view.data = reinterpret_cast<const uint8_t*>(converted->data());
     if (converted->size() != view.rows * features) {
-      return InvalidField(
-          "input.values", absl::StrCat(converted->size(), " values"),
-          absl::StrCat(view.rows * features, " = ", view.rows, " x ",
-                       features));
+      return InvalidField("input.values",
+                          absl::StrCat(converted->size(), " values"),
+                          absl::StrCat(view.rows * features, " = ", view.rows,
+                                       " x ", features));
     }
     return view;
   }
@@ -534,11 +537,11 @@ absl::StatusOr<TensorView> ParseTensor(const v1::Tensor& tensor,
   view.type = *type;
   view.data = reinterpret_cast<const uint8_t*>(tensor.data().data());
   if (tensor.data().size() != view.size_bytes()) {
-    return InvalidField(
-        "input.data", absl::StrCat(tensor.data().size(), " bytes"),
-        absl::StrCat(view.size_bytes(), " = ", view.rows, " x ", features,
-                     " x ", ElementSize(view.type), " (",
-                     DataTypeName(view.type), ")"));
+    return InvalidField("input.data",
+                        absl::StrCat(tensor.data().size(), " bytes"),
+                        absl::StrCat(view.size_bytes(), " = ", view.rows, " x ",
+                                     features, " x ", ElementSize(view.type),
+                                     " (", DataTypeName(view.type), ")"));
   }
   return view;
 }
@@ -631,8 +634,8 @@ absl::StatusOr<std::vector<size_t>> ParseSelection(
   }
   const auto features = static_cast<int64_t>(definition.features);
   const int64_t end = selection.end() == 0 ? features : selection.end();
-  if (auto s = CheckIndex("selection.start", selection.start(),
-                          definition.features);
+  if (auto s =
+          CheckIndex("selection.start", selection.start(), definition.features);
       !s.ok()) {
     return s;
   }

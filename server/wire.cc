@@ -80,18 +80,15 @@ void ToProto(const WarmUp& warm_up, v1::WarmUp* proto) {
   prior->set_pseudo_rows(warm_up.prior.pseudo_rows);
 }
 
-// The statistics of feature `j`, all fields set.
-v1::FeatureStatistics Describe(const NormalizerDefinition& definition,
-                               const Moments& moments,
+// The statistics of feature `j`, all fields but the name.
+v1::FeatureStatistics Describe(const StatisticsView& view,
                                const ScalingTable& scaling, size_t j) {
+  const Moments& moments = view.state.moments;
   v1::FeatureStatistics f;
   const uint64_t count = moments.count(j);
   const double m2 = moments.m2()[j] + moments.m2_tail()[j];
   const double variance = moments.variance(j);
   f.set_index(static_cast<int64_t>(j));
-  if (!definition.feature_names.empty()) {
-    f.set_name(definition.feature_names[j]);
-  }
   f.set_count(count);
   f.set_mean(moments.mean()[j]);
   f.set_variance(variance);
@@ -105,7 +102,7 @@ v1::FeatureStatistics Describe(const NormalizerDefinition& definition,
   }
   f.set_missing_count(moments.missing_count(j));
   f.set_infinite_count(moments.infinite_count(j));
-  if (count < definition.warm_up.minimum_rows) {
+  if (count < view.minimum_rows) {
     f.set_state(v1::FeatureStatistics::WARMING);
   } else if (IsConstant(moments.mean()[j], variance, count)) {
     f.set_state(v1::FeatureStatistics::CONSTANT);
@@ -115,63 +112,64 @@ v1::FeatureStatistics Describe(const NormalizerDefinition& definition,
   return f;
 }
 
+// Field numbers of FeatureStatistics.
+using FieldSet = std::set<int>;
+
 template <typename T>
-void Append(T value, std::string* bytes) {
-  bytes->append(reinterpret_cast<const char*>(&value), sizeof(value));
+void Append(const FieldSet& fields, int field, T value, std::string* column) {
+  if (!fields.contains(field)) return;
+  column->append(reinterpret_cast<const char*>(&value), sizeof(value));
 }
 
-// Appends the fields of `f` whose names are in `mask` (empty = all).
-void AppendToColumns(const v1::FeatureStatistics& f,
-                     const std::set<std::string>& mask,
-                     v1::StatisticsColumns* columns) {
-  const auto wanted = [&](const char* field) {
-    return mask.empty() || mask.contains(field);
-  };
-  if (wanted("index")) Append(f.index(), columns->mutable_index());
-  if (wanted("count")) Append(f.count(), columns->mutable_count());
-  if (wanted("mean")) Append(f.mean(), columns->mutable_mean());
-  if (wanted("variance")) Append(f.variance(), columns->mutable_variance());
-  if (wanted("sample_variance")) {
-    Append(f.sample_variance(), columns->mutable_sample_variance());
-  }
-  if (wanted("standard_deviation")) {
-    Append(f.standard_deviation(), columns->mutable_standard_deviation());
-  }
-  if (wanted("offset")) Append(f.offset(), columns->mutable_offset());
-  if (wanted("scale")) Append(f.scale(), columns->mutable_scale());
-  if (wanted("minimum")) Append(f.minimum(), columns->mutable_minimum());
-  if (wanted("maximum")) Append(f.maximum(), columns->mutable_maximum());
-  if (wanted("missing_count")) {
-    Append(f.missing_count(), columns->mutable_missing_count());
-  }
-  if (wanted("infinite_count")) {
-    Append(f.infinite_count(), columns->mutable_infinite_count());
-  }
-  if (wanted("state")) {
-    Append(static_cast<uint8_t>(f.state()), columns->mutable_state());
-  }
+void AppendToColumns(const v1::FeatureStatistics& f, const FieldSet& fields,
+                     v1::StatisticsColumns* c) {
+  using F = v1::FeatureStatistics;
+  Append(fields, F::kIndexFieldNumber, f.index(), c->mutable_index());
+  Append(fields, F::kCountFieldNumber, f.count(), c->mutable_count());
+  Append(fields, F::kMeanFieldNumber, f.mean(), c->mutable_mean());
+  Append(fields, F::kVarianceFieldNumber, f.variance(), c->mutable_variance());
+  Append(fields, F::kSampleVarianceFieldNumber, f.sample_variance(),
+         c->mutable_sample_variance());
+  Append(fields, F::kStandardDeviationFieldNumber, f.standard_deviation(),
+         c->mutable_standard_deviation());
+  Append(fields, F::kOffsetFieldNumber, f.offset(), c->mutable_offset());
+  Append(fields, F::kScaleFieldNumber, f.scale(), c->mutable_scale());
+  Append(fields, F::kMinimumFieldNumber, f.minimum(), c->mutable_minimum());
+  Append(fields, F::kMaximumFieldNumber, f.maximum(), c->mutable_maximum());
+  Append(fields, F::kMissingCountFieldNumber, f.missing_count(),
+         c->mutable_missing_count());
+  Append(fields, F::kInfiniteCountFieldNumber, f.infinite_count(),
+         c->mutable_infinite_count());
+  Append(fields, F::kStateFieldNumber, static_cast<uint8_t>(f.state()),
+         c->mutable_state());
 }
 
-// Drops the fields of `f` that are not in `mask` (empty = all stay).
-void Trim(const std::set<std::string>& mask, v1::FeatureStatistics* f) {
-  if (mask.empty()) return;
+// Drops the fields that are not in `fields`.
+void Trim(const FieldSet& fields, v1::FeatureStatistics* f) {
   const auto* descriptor = v1::FeatureStatistics::descriptor();
   for (int i = 0; i < descriptor->field_count(); ++i) {
     const auto* field = descriptor->field(i);
-    if (!mask.contains(field->name())) f->GetReflection()->ClearField(f, field);
+    if (!fields.contains(field->number())) {
+      f->GetReflection()->ClearField(f, field);
+    }
   }
 }
 
-absl::StatusOr<std::set<std::string>> ParseReadMask(
+absl::StatusOr<FieldSet> ParseReadMask(
     const google::protobuf::FieldMask& read_mask) {
-  std::set<std::string> fields;
+  FieldSet fields;
   const auto* descriptor = v1::FeatureStatistics::descriptor();
   for (const std::string& path : read_mask.paths()) {
-    if (descriptor->FindFieldByName(path) == nullptr) {
+    const auto* field = descriptor->FindFieldByName(path);
+    if (field == nullptr) {
       return InvalidField("read_mask", Quoted(path),
                           "fields of FeatureStatistics");
     }
-    fields.insert(path);
+    fields.insert(field->number());
+  }
+  for (int i = 0; read_mask.paths().empty() && i < descriptor->field_count();
+       ++i) {
+    fields.insert(descriptor->field(i)->number());
   }
   return fields;
 }
@@ -207,8 +205,8 @@ void ToProto(const NormalizerDefinition& definition,
   proto->set_row_count(state.moments.row_count());
   proto->set_generation(state.generation);
   *proto->mutable_create_time() = ToTimestamp(definition.create_time_us);
-  *proto->mutable_update_time() = ToTimestamp(
-      std::max(state.update_time_us, definition.change_time_us));
+  *proto->mutable_update_time() =
+      ToTimestamp(std::max(state.update_time_us, definition.change_time_us));
   proto->set_etag(Etag(definition));
   for (const auto& [key, value] : definition.labels) {
     (*proto->mutable_labels())[key] = value;
@@ -226,28 +224,27 @@ int64_t EtagChangeTime(absl::string_view etag) {
   return micros;
 }
 
-absl::Status ToProto(const NormalizerDefinition& definition,
-                     const NormalizerState& state,
-                     const std::vector<size_t>& selected,
-                     v1::GetStatisticsRequest::View view,
+absl::Status ToProto(const StatisticsView& view,
+                     v1::GetStatisticsRequest::View shape,
                      const google::protobuf::FieldMask& read_mask,
                      v1::Statistics* proto) {
-  const auto mask = ParseReadMask(read_mask);
-  if (!mask.ok()) return mask.status();
-  proto->set_name(NormalizerName(definition.id));
-  proto->set_revision(state.revision);
-  proto->set_row_count(state.moments.row_count());
-  proto->set_generation(state.generation);
+  const auto fields = ParseReadMask(read_mask);
+  if (!fields.ok()) return fields.status();
+  proto->set_name(NormalizerName(view.state.id));
+  proto->set_revision(view.state.revision);
+  proto->set_row_count(view.state.moments.row_count());
+  proto->set_generation(view.state.generation);
   ScalingTable scaling;
-  ComputeScaling(definition.scaling, state.moments, &scaling);
-  for (const size_t j : selected) {
-    v1::FeatureStatistics f = Describe(definition, state.moments, scaling, j);
-    if (view == v1::GetStatisticsRequest::COLUMNS) {
-      AppendToColumns(f, *mask, proto->mutable_columns());
-    } else {
-      Trim(*mask, &f);
-      proto->mutable_features()->Add(std::move(f));
+  ComputeScaling(view.scaling, view.state.moments, &scaling);
+  for (size_t i = 0; i < view.selected.size(); ++i) {
+    v1::FeatureStatistics f = Describe(view, scaling, view.selected[i]);
+    if (shape == v1::GetStatisticsRequest::COLUMNS) {
+      AppendToColumns(f, *fields, proto->mutable_columns());
+      continue;
     }
+    if (!view.names.empty()) f.set_name(view.names[i]);
+    Trim(*fields, &f);
+    proto->mutable_features()->Add(std::move(f));
   }
   return absl::OkStatus();
 }

@@ -32,12 +32,19 @@ void ToProto(const NormalizerDefinition& definition,
 std::string Etag(const NormalizerDefinition& definition);
 int64_t EtagChangeTime(absl::string_view etag);
 
-// The statistics of `selected` features. INVALID_ARGUMENT if `read_mask` names
-// no field of FeatureStatistics.
-absl::Status ToProto(const NormalizerDefinition& definition,
-                     const NormalizerState& state,
-                     const std::vector<size_t>& selected,
-                     v1::GetStatisticsRequest::View view,
+// A copy of what statistics are made of, so that a million features are turned
+// into an answer without holding up their normalizer.
+struct StatisticsView {
+  NormalizerState state;
+  ScalingRule scaling;
+  uint64_t minimum_rows = 0;
+  std::vector<size_t> selected;    // features to answer
+  std::vector<std::string> names;  // of the selected, or empty
+};
+
+// INVALID_ARGUMENT if `read_mask` names no field of FeatureStatistics.
+absl::Status ToProto(const StatisticsView& view,
+                     v1::GetStatisticsRequest::View shape,
                      const google::protobuf::FieldMask& read_mask,
                      v1::Statistics* proto);
 

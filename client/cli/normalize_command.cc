@@ -1,0 +1,375 @@
+// normalize, denormalize.
+
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/commands.h"
+#include "client/cli/exit_code.h"
+#include "client/cli/normalize_rows.h"
+#include "client/cli/npy.h"
+#include "client/cli/progress.h"
+#include "client/cli/stop_signal.h"
+
+namespace streamnorm {
+namespace {
+
+struct Flags {
+  std::string id;
+  std::string file = "-";
+  std::string out;
+  std::string format = "auto";
+  std::string delimiter;
+  bool header = false;
+  bool no_header = false;
+  std::string columns;
+  bool only_features = false;
+  std::string mode = "after";
+  std::string dtype;
+  size_t batch_rows = 0;  // 0 = chosen
+  bool create = false;
+  std::string preset;
+};
+
+constexpr char kRowsHelp[] =
+    "FILE is CSV or NPY; without it, or with '-', rows are read from stdin.\n"
+    "\n"
+    "CSV: the first line is taken for a header if it has something that is no\n"
+    "number. If the normalizer has feature names and the file a header, "
+    "columns\n"
+    "are found by name, in whatever order; otherwise all columns are "
+    "features,\n"
+    "in order, or those of --columns. The output has all columns of the "
+    "input,\n"
+    "in its order: features are replaced, others (ids, labels) are copied;\n"
+    "--only-features leaves those out. Empty cells, NA, N/A, NaN and null are\n"
+    "missing values and come out empty.\n"
+    "\n"
+    "NPY: versions 1 to 3, float16, float32, float64, little-endian, C order,\n"
+    "(rows, features); one dimension is one row.\n"
+    "\n"
+    "Rows are streamed, so a file may be larger than the memory.";
+
+constexpr char kModesHelp[] =
+    "\n"
+    "--mode says when rows are counted:\n"
+    "  after   a batch is counted, then normalized with everything so far\n"
+    "  before  a batch is normalized with what came before it, then counted\n"
+    "  only    nothing is counted\n"
+    "  update  rows are counted, and there is no output\n"
+    "So with `after` early rows see fewer rows than late ones. To normalize a\n"
+    "whole file with the statistics of the whole file: --mode update first,\n"
+    "then --mode only.\n"
+    "\n"
+    "Every row counts exactly once, also if the server dies and comes back\n"
+    "within --timeout; at the end everything is on its disk. Run again, the\n"
+    "command counts the rows again.";
+
+v1::Mode ModeOf(const std::string& text) {
+  if (text == "before") return v1::NORMALIZE_THEN_UPDATE;
+  if (text == "only") return v1::NORMALIZE_ONLY;
+  if (text == "update") return v1::UPDATE_ONLY;
+  return v1::UPDATE_THEN_NORMALIZE;
+}
+
+absl::StatusOr<char> ParseDelimiter(const Flags& flags) {
+  const std::string& text = flags.delimiter;
+  if (text.empty()) {
+    return absl::EndsWith(flags.file, ".tsv") ? '\t' : ',';
+  }
+  if (text == "tab" || text == "\\t") return '\t';
+  if (text.size() == 1 && text != "\"" && text != "\n") return text[0];
+  return UsageError(
+      absl::StrCat("--delimiter: '", text, "', want one character, or tab"));
+}
+
+absl::StatusOr<RowsSourceOptions> SourceOptions(const Flags& flags) {
+  const auto delimiter = ParseDelimiter(flags);
+  if (!delimiter.ok()) return delimiter.status();
+  RowsSourceOptions options;
+  options.delimiter = *delimiter;
+  options.columns = flags.columns;
+  if (flags.format == "csv") options.format = RowsSourceOptions::Format::kCsv;
+  if (flags.format == "npy") options.format = RowsSourceOptions::Format::kNpy;
+  if (flags.header) options.header = RowsSourceOptions::Header::kPresent;
+  if (flags.no_header) options.header = RowsSourceOptions::Header::kAbsent;
+  return options;
+}
+
+// Writing into the file that is being read would destroy it.
+absl::Status CheckNotSameFile(const Flags& flags) {
+  struct stat in {};
+  struct stat out {};
+  const bool same = !flags.out.empty() && flags.out != "-" &&
+                    stat(flags.file.c_str(), &in) == 0 &&
+                    stat(flags.out.c_str(), &out) == 0 && S_ISREG(in.st_mode) &&
+                    in.st_dev == out.st_dev && in.st_ino == out.st_ino;
+  if (!same) return absl::OkStatus();
+  return UsageError(
+      absl::StrCat("--out: ", flags.out, " is the input, want another file"));
+}
+
+absl::Status CheckFlags(const Globals& globals, const Flags& flags) {
+  if (!globals.output.empty()) {
+    return UsageError(
+        "--output: set, want --out FILE: what comes out here are the rows");
+  }
+  if (flags.mode == "update" && !flags.out.empty()) {
+    return UsageError("--out: set, want no output with --mode update");
+  }
+  if (!flags.preset.empty() && !flags.create) {
+    return UsageError("--preset: set, want --create with it");
+  }
+  return CheckNotSameFile(flags);
+}
+
+// The normalizer, made for the columns of the file if that was asked for.
+absl::StatusOr<v1::Normalizer> FindNormalizer(Client* client,
+                                              const Flags& flags,
+                                              const RowsSource& source) {
+  auto normalizer = client->GetNormalizer(IdOf(flags.id));
+  if (!absl::IsNotFound(normalizer.status()) || !flags.create) {
+    return normalizer;
+  }
+  v1::CreateNormalizerRequest request;
+  request.set_normalizer_id(IdOf(flags.id));
+  request.mutable_normalizer()->set_features(
+      static_cast<int64_t>(source.features()));
+  for (std::string& name : source.feature_names()) {
+    request.mutable_normalizer()->add_feature_names(std::move(name));
+  }
+  request.mutable_normalizer()->mutable_scaling()->set_preset(flags.preset);
+  normalizer = client->CreateNormalizer(request);
+  if (absl::IsAlreadyExists(normalizer.status())) {
+    return client->GetNormalizer(IdOf(flags.id));  // someone was faster
+  }
+  if (normalizer.ok()) {
+    Say(absl::StrCat("created ", normalizer->name(), " (",
+                     Counted(source.features(), "feature"), ")"));
+  }
+  return normalizer;
+}
+
+absl::StatusOr<uint64_t> MaxMessageBytes(Client* client) {
+  const auto info = client->GetServerInfo();
+  if (!info.ok()) return info.status();
+  const auto limit = info->limits().find("max_message_bytes");
+  constexpr uint64_t kAlwaysAccepted = uint64_t{4} << 20;  // gRPC's default
+  return limit == info->limits().end() ? kAlwaysAccepted
+                                       : static_cast<uint64_t>(limit->second);
+}
+
+absl::StatusOr<std::unique_ptr<RowsSink>> MakeSink(const Flags& flags,
+                                                   const RowsJob& job,
+                                                   char delimiter) {
+  RowsSinkOptions options;
+  options.path = flags.out;
+  options.type = job.type;
+  options.delimiter =
+      absl::EndsWith(flags.out, ".tsv") ? '\t'
+      : absl::EndsWith(flags.out, ".csv") && flags.delimiter.empty()
+          ? ','
+          : delimiter;
+  options.layout = job.source->layout();
+  if (flags.only_features) {
+    options.layout =
+        PlainLayout(job.source->features(), job.source->feature_names());
+  }
+  return OpenSink(options);
+}
+
+// "569 rows: 569 counted, 3 missing values skipped".
+std::string Summary(const RowsJob& job, const RowTotals& totals,
+                    bool normalizing) {
+  std::string text = Counted(totals.answered, "row");
+  const auto add = [&](const auto&... parts) {
+    absl::StrAppend(&text, ", ", parts...);
+  };
+  if (normalizing && job.mode != v1::NORMALIZE_ONLY) {
+    add(Grouped(totals.counted), " counted");
+    add(Grouped(totals.row_count), " in ", job.normalizer.name(), " now");
+  }
+  if (normalizing) {
+    add(Counted(totals.skipped_values, "value"), " skipped");
+  }
+  add(Grouped(totals.clipped_values),
+      normalizing ? " clipped"
+                  : " at the clip limit, where what they were can't be told");
+  if (totals.warming_up > 0) {
+    add(Counted(totals.warming_up, "row"), " answered while warming up");
+  }
+  if (totals.reconnects > 0) {
+    add(Counted(totals.reconnects, "reconnection"), " with ",
+        Counted(totals.updates_sent_again, "update"), " sent again");
+  }
+  if (totals.frozen) add("not all counted because it is frozen");
+  const bool moved = totals.first_revision != totals.last_revision;
+  if (moved && (!normalizing || job.mode == v1::NORMALIZE_ONLY)) {
+    add("the statistics changed meanwhile (revision ", totals.first_revision,
+        " to ", totals.last_revision, ")");
+  }
+  return text;
+}
+
+// Runs the job with progress and Ctrl-C; what the program ends with.
+absl::StatusOr<int> RunJob(RowsJob* job, const StopSignal& stop,
+                           bool normalizing) {
+  Progress progress;
+  RowTotals totals;
+  job->stop = [&] { return stop.requested(); };
+  job->on_progress = [&](const RowTotals& so_far) {
+    const BufferedInput& input = job->source->input();
+    progress.Show(so_far.answered, input.taken(), input.size());
+  };
+  const absl::Status status = normalizing ? NormalizeRows(*job, &totals)
+                                          : DenormalizeRows(*job, &totals);
+  progress.Erase();
+  const bool interrupted = absl::IsCancelled(status) && stop.requested();
+  Say(absl::StrCat("streamnorm: ", interrupted ? "interrupted after " : "",
+                   Summary(*job, totals, normalizing)));
+  if (interrupted) return 128 + stop.signal_number();
+  if (!status.ok()) return status;
+  return kExitOk;
+}
+
+absl::StatusOr<int> Process(const Globals& globals, const Flags& flags,
+                            bool normalizing) {
+  if (auto s = CheckFlags(globals, flags); !s.ok()) return s;
+  signal(SIGPIPE, SIG_IGN);  // a reader that left is an error like any other
+  const StopSignal stop(
+      "stopping when what was sent is answered; Ctrl-C again stops at once");
+  auto bytes = OpenFile(flags.file, stop.fd());
+  if (!bytes.ok()) return bytes.status();
+  const auto options = SourceOptions(flags);
+  if (!options.ok()) return options.status();
+  auto client = Connect(globals);
+  if (!client.ok()) return client.status();
+  auto source = OpenRows(*std::move(bytes), *options);
+  if (!source.ok()) return source.status();
+  auto normalizer = FindNormalizer(client->get(), flags, **source);
+  if (!normalizer.ok()) return normalizer.status();
+  const std::vector<std::string> names(normalizer->feature_names().begin(),
+                                       normalizer->feature_names().end());
+  if (auto s =
+          (*source)->Bind(static_cast<size_t>(normalizer->features()), names);
+      !s.ok()) {
+    return s;
+  }
+  const auto max_message_bytes = MaxMessageBytes(client->get());
+  if (!max_message_bytes.ok()) return max_message_bytes.status();
+
+  RowsJob job;
+  job.id = IdOf(flags.id);
+  job.normalizer = *std::move(normalizer);
+  job.mode = ModeOf(flags.mode);
+  job.type = ParseNumpyName(flags.dtype).value_or((*source)->type());
+  job.source = source->get();
+  const auto batch_rows = ChooseBatchRows(
+      flags.batch_rows,
+      static_cast<size_t>(job.normalizer.features()) * ElementSize(job.type),
+      *max_message_bytes);
+  if (!batch_rows.ok()) return batch_rows.status();
+  job.batch_rows = *batch_rows;
+
+  auto patient = ConnectPatiently(globals);
+  if (!patient.ok()) return patient.status();
+  job.client = patient->get();
+  std::unique_ptr<RowsSink> sink;
+  if (!normalizing || job.mode != v1::UPDATE_ONLY) {
+    auto opened = MakeSink(flags, job, options->delimiter);
+    if (!opened.ok()) return opened.status();
+    sink = *std::move(opened);
+    job.sink = sink.get();
+  }
+  return RunJob(&job, stop, normalizing);
+}
+
+void AddRowOptions(CLI::App* command, Flags* flags) {
+  command->add_option("ID", flags->id, "Which normalizer")
+      ->option_text(" ")
+      ->required();
+  command->add_option("FILE", flags->file, "CSV or NPY; '-' = stdin")
+      ->option_text(" ");
+  command
+      ->add_option("-O,--out", flags->out,
+                   "Where rows go: NPY if it ends in .npy, else CSV "
+                   "(default: stdout as CSV)")
+      ->option_text("FILE");
+  command
+      ->add_option("--format", flags->format,
+                   "Of the input: csv, npy, auto = by its first bytes")
+      ->option_text("FORMAT")
+      ->check(CLI::IsMember({"auto", "csv", "npy"}));
+  command
+      ->add_option("--delimiter", flags->delimiter,
+                   "Between CSV cells: a character, or tab (default ',', tab "
+                   "for .tsv)")
+      ->option_text("C");
+  CLI::Option* header =
+      command->add_flag("--header", flags->header, "The CSV has a header");
+  command->add_flag("--no-header", flags->no_header, "The CSV has none")
+      ->excludes(header);
+  command
+      ->add_option("--columns", flags->columns,
+                   "CSV columns that are features, by name or by number from "
+                   "1, in the order of the features")
+      ->option_text("A,3,5-8");
+  command->add_flag("--only-features", flags->only_features,
+                    "Write the features only, in their order");
+  command
+      ->add_option("--dtype", flags->dtype,
+                   "Type of the values on the wire and in the output: float16, "
+                   "float32 or float64 (default: as in the NPY; CSV float64)")
+      ->option_text("TYPE")
+      ->check([](const std::string& text) {
+        return ParseNumpyName(text)
+                   ? ""
+                   : "'" + text + "', want float16, float32 or float64";
+      });
+  command
+      ->add_option("--batch", flags->batch_rows,
+                   "Rows per request (default 256, fewer if they are large)")
+      ->option_text("N")
+      ->check(CLI::PositiveNumber);
+}
+
+}  // namespace
+
+void AddNormalizeCommands(CommandLine* line) {
+  const auto flags = std::make_shared<Flags>();
+  CLI::App* normalize =
+      line->Add("normalize", "Counts rows and writes them normalized",
+                kRowsGroup, [flags](const Globals& globals) {
+                  return Process(globals, *flags, /*normalizing=*/true);
+                });
+  AddRowOptions(normalize, flags.get());
+  normalize
+      ->add_option("--mode", flags->mode,
+                   "after (default), before, only or update; see below")
+      ->option_text("MODE")
+      ->check(CLI::IsMember({"after", "before", "only", "update"}));
+  normalize->add_flag("--create", flags->create,
+                      "Make the normalizer from the file's columns if there "
+                      "is none");
+  normalize->add_option("--preset", flags->preset, "With --create: its rule")
+      ->option_text("NAME");
+  normalize->footer(absl::StrCat(kRowsHelp, "\n", kModesHelp));
+
+  CLI::App* denormalize = line->Add(
+      "denormalize", "The inverse: normalized rows back to what they were",
+      kRowsGroup, [flags](const Globals& globals) {
+        return Process(globals, *flags, /*normalizing=*/false);
+      });
+  AddRowOptions(denormalize, flags.get());
+  denormalize->footer(absl::StrCat(
+      kRowsHelp,
+      "\n\nIt is the inverse of the statistics as they are now: rows that "
+      "were\nnormalized with fewer rows counted don't come back exactly."));
+}
+
+}  // namespace streamnorm

@@ -1,0 +1,87 @@
+// SIGTERM: what is being answered is answered, everything is committed, exit 0.
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include "client/streamnorm_client.h"
+#include "tests/testing/server_under_test.h"
+#include "tests/testing/temp_dir.h"
+
+namespace streamnorm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+class ShutdownTest : public testing::Test {
+ protected:
+  ShutdownTest()
+      : server_({"--listen", "unix:" + (dir_ / "socket"), "--data_dir",
+                 dir_ / "data", "--log_level=warning"}) {}
+
+  TempDir dir_;
+  ServerUnderTest server_;
+};
+
+TEST_F(ShutdownTest, WithOpenStreamsItEndsSoonWithEverythingCommitted) {
+  constexpr int kStreams = 100;
+  auto client = *Client::Connect(server_.address());
+  ASSERT_TRUE(client->GetOrCreateNormalizer("n", 1).ok());
+  std::vector<std::unique_ptr<ClientSession>> sessions;
+  for (int i = 0; i < kStreams; ++i) {
+    sessions.push_back(*client->OpenSession("test"));
+    const double row = i;
+    ASSERT_TRUE(
+        sessions.back()->Normalize("n", RowsOf(std::span(&row, 1), 1)).ok());
+  }
+  const auto start = Clock::now();
+  EXPECT_EQ(server_.Terminate(), 0);
+  EXPECT_LT(Clock::now() - start, std::chrono::seconds(15));
+  server_.Restart();
+  EXPECT_EQ(client->GetNormalizer("n")->row_count(), uint64_t(kStreams));
+  for (const auto& session : sessions) {
+    ASSERT_TRUE(session->Close().ok());
+    EXPECT_EQ(session->replayed_updates(), 0) << "nothing left to replay";
+  }
+}
+
+TEST_F(ShutdownTest, UnderLoadItEndsSoonAndNothingIsLostOrDoubled) {
+  constexpr int kClients = 4;
+  constexpr int kUpdates = 3000;
+  std::atomic<int> answered{0};
+  {
+    auto client = *Client::Connect(server_.address());
+    ASSERT_TRUE(client->GetOrCreateNormalizer("n", 1).ok());
+  }
+  std::vector<std::thread> threads;
+  for (int c = 0; c < kClients; ++c) {
+    threads.emplace_back([&] {
+      auto client = *Client::Connect(server_.address());
+      auto session = *client->OpenSession("test");
+      const double row = 1;
+      for (int i = 0; i < kUpdates; ++i) {
+        const auto answer =
+            session->Normalize("n", RowsOf(std::span(&row, 1), 1));
+        ASSERT_TRUE(answer.ok()) << answer.status();
+        ++answered;
+      }
+      const auto closed = session->Close();
+      ASSERT_TRUE(closed.ok()) << closed;
+    });
+  }
+  while (answered < kClients * kUpdates / 2) std::this_thread::yield();
+  const auto start = Clock::now();
+  EXPECT_EQ(server_.Terminate(), 0);
+  EXPECT_LT(Clock::now() - start, std::chrono::seconds(15));
+  server_.Restart();
+  for (auto& thread : threads) thread.join();
+  auto client = *Client::Connect(server_.address());
+  EXPECT_EQ(client->GetNormalizer("n")->row_count(),
+            uint64_t(kClients * kUpdates));
+}
+
+}  // namespace
+}  // namespace streamnorm

@@ -1,0 +1,50 @@
+#ifndef STREAMNORM_TESTS_TESTING_SERVER_UNDER_TEST_H_
+#define STREAMNORM_TESTS_TESTING_SERVER_UNDER_TEST_H_
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+namespace streamnorm {
+
+// The real server program in a process of its own, found by the environment
+// variable STREAMNORM_SERVER_BINARY. Logs go to the test's stderr. Not thread
+// safe.
+class ServerUnderTest {
+ public:
+  // Starts it with `flags` and waits until it listens; with a listening
+  // address in `flags` there is nothing to add.
+  explicit ServerUnderTest(std::vector<std::string> flags);
+
+  // Kills it if it still runs.
+  ~ServerUnderTest();
+  ServerUnderTest(const ServerUnderTest&) = delete;
+  ServerUnderTest& operator=(const ServerUnderTest&) = delete;
+
+  // The first address it listens on; empty if it ended instead.
+  const std::string& address() const { return address_; }
+
+  // SIGKILL: nothing gets a chance to be saved.
+  void Kill();
+
+  // SIGTERM, then its exit code.
+  int Terminate();
+
+  // Waits for its end: the exit code, or 128 + the signal.
+  int Wait();
+
+  // The same flags again, for a new process.
+  void Restart();
+
+ private:
+  void Start();
+
+  const std::vector<std::string> flags_;
+  std::string address_;
+  pid_t pid_ = -1;
+};
+
+}  // namespace streamnorm
+
+#endif  // STREAMNORM_TESTS_TESTING_SERVER_UNDER_TEST_H_
