@@ -1,7 +1,6 @@
 #include "client/client_session.h"
 
 #include <algorithm>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -259,8 +258,8 @@ absl::Status ClientSession::Close() {
   request.set_session(session_);
   request.set_epoch(epoch_);
   bool tried = false;
-  const auto status =
-      CallWithRetry(Deadline(), [&](grpc::ClientContext* context) {
+  const auto status = CallWithRetry(
+      *connection_, Deadline(), [&](grpc::ClientContext* context) {
         google::protobuf::Empty empty;
         grpc::Status result =
             connection_->stub->CloseSession(context, request, &empty);
@@ -316,7 +315,7 @@ absl::Status ClientSession::LearnGeneration(const std::string& name,
   request.set_name(name);
   v1::Normalizer normalizer;
   const auto status =
-      CallWithRetry(deadline, [&](grpc::ClientContext* context) {
+      CallWithRetry(*connection_, deadline, [&](grpc::ClientContext* context) {
         return connection_->stub->GetNormalizer(context, request, &normalizer);
       });
   if (absl::IsNotFound(status)) return absl::OkStatus();
@@ -476,9 +475,9 @@ absl::Status ClientSession::Reconnect(Clock::time_point deadline) {
     return absl::OkStatus();
   }
   while (true) {
-    if (backoff_.count() > 0) {
-      std::this_thread::sleep_until(
-          std::min(deadline, Clock::now() + backoff_));
+    if (backoff_.count() > 0 &&
+        !WaitToRetry(*connection_, backoff_, deadline)) {
+      return TimedOut();
     }
     backoff_ = NextBackoff(backoff_);
     const absl::Status status = TryResume(deadline);

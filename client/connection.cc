@@ -30,7 +30,16 @@ std::chrono::milliseconds NextBackoff(std::chrono::milliseconds last) {
   return std::clamp(2 * last, milliseconds(5), milliseconds(500));
 }
 
+bool WaitToRetry(const ClientConnection& connection,
+                 std::chrono::milliseconds backoff,
+                 std::chrono::steady_clock::time_point deadline) {
+  if (std::chrono::steady_clock::now() + backoff >= deadline) return false;
+  std::this_thread::sleep_for(backoff);
+  return connection.channel->WaitForConnected(ToSystemTime(deadline));
+}
+
 absl::Status CallWithRetry(
+    const ClientConnection& connection,
     std::chrono::steady_clock::time_point deadline,
     const std::function<grpc::Status(grpc::ClientContext*)>& call) {
   std::chrono::milliseconds backoff{0};
@@ -40,10 +49,9 @@ absl::Status CallWithRetry(
     absl::Status status = FromGrpc(call(&context));
     backoff = NextBackoff(backoff);
     if (status.ok() || !IsRetryable(status) ||
-        std::chrono::steady_clock::now() + backoff >= deadline) {
+        !WaitToRetry(connection, backoff, deadline)) {
       return status;
     }
-    std::this_thread::sleep_for(backoff);
   }
 }
 

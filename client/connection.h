@@ -35,9 +35,17 @@ bool IsRetryable(const absl::Status& status);
 // Waits between two tries: 5 ms, doubled up to 500 ms.
 std::chrono::milliseconds NextBackoff(std::chrono::milliseconds last);
 
+// Waits before another try: `backoff`, and until the server can be reached.
+// False if `deadline` came first. (A connection makes progress only while
+// someone waits for it: sleeping would leave that to a 5 s timer of gRPC.)
+bool WaitToRetry(const ClientConnection& connection,
+                 std::chrono::milliseconds backoff,
+                 std::chrono::steady_clock::time_point deadline);
+
 // Calls `call` until it succeeds, fails for good, or `deadline`. Each try has
 // the whole rest of the time.
 absl::Status CallWithRetry(
+    const ClientConnection& connection,
     std::chrono::steady_clock::time_point deadline,
     const std::function<grpc::Status(grpc::ClientContext*)>& call);
 

@@ -25,9 +25,10 @@ absl::StatusOr<Response> Call(const ClientConnection& connection, Stub* stub,
   Response response;
   const auto deadline =
       std::chrono::steady_clock::now() + connection.options.request_timeout;
-  auto status = CallWithRetry(deadline, [&](grpc::ClientContext* context) {
-    return (stub->*method)(context, request, &response);
-  });
+  auto status =
+      CallWithRetry(connection, deadline, [&](grpc::ClientContext* context) {
+        return (stub->*method)(context, request, &response);
+      });
   if (!status.ok()) return status;
   return response;
 }
@@ -56,7 +57,8 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(
   arguments.SetMaxSendMessageSize(-1);
   // A server that restarts is to be found again soon.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 20);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 20);
+  // (gRPC's name for the longest time one attempt to connect may take.)
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 2000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
   // Clients of one process don't share a connection.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
@@ -173,7 +175,7 @@ absl::StatusOr<std::string> Client::CheckHealth() {
   grpc::GenericStub stub(connection_->channel);
   std::string answer;
   const auto status =
-      CallWithRetry(deadline, [&](grpc::ClientContext* context) {
+      CallWithRetry(*connection_, deadline, [&](grpc::ClientContext* context) {
         grpc::CompletionQueue queue;
         grpc::ByteBuffer request(nullptr, 0), response;
         grpc::Status result;

@@ -1,4 +1,4 @@
-"""Prints `passed failed skipped` of a ctest JUnit report; names what was skipped.
+"""Prints `passed failed skipped` of a ctest JUnit report; names the skipped.
 
 A test that ctest could not start counts as failed: JUnit calls it skipped.
 """

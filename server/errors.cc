@@ -139,8 +139,9 @@ absl::Status SequenceConflict(uint64_t sequence) {
   return MakeError(
       Reason::kSequenceConflict,
       absl::StrCat("update_id.sequence: ", sequence,
-                   " was counted with another payload; every new update needs "
-                   "a sequence number of its own"));
+                   " was counted with another payload, or skipped by a "
+                   "Barrier; every new update needs a sequence number of its "
+                   "own"));
 }
 
 absl::Status SequenceOutOfWindow(uint64_t sequence, uint64_t applied_sequence) {

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "absl/synchronization/mutex.h"
+#include "grpc/grpc.h"
 #include "server/logging.h"
 #include "server/server.h"
 #include "server/version.h"
@@ -171,6 +172,9 @@ void TuneAllocator() {
 
 int Main(int argc, char** argv) {
   TuneAllocator();
+  // Never given back: ending gRPC can take seconds, and the process ends
+  // anyway.
+  grpc_init();
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   Flags flags;
   flags.server.commit.min_free_disk_bytes = uint64_t{256} << 20;

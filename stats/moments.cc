@@ -14,8 +14,12 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // Rows folded around one shift before they are merged: bounds the rounding of
-// the plain double sums to sqrt(1024) half-ulps, whatever the batch.
+// the plain double sums, whatever the batch (docs/numerics.md, "Error bound").
 constexpr size_t kChunkRows = 1024;
+
+// Likewise where values are skipped: those sums are not formed in blocks, so
+// as many rows round as much as a whole chunk (kFoldBlockRows).
+constexpr size_t kSkippingRows = 128;
 
 // Elements of FP16 and BF16 widened at a time (512 KiB of doubles).
 constexpr size_t kWidenedElements = size_t{1} << 16;
@@ -41,9 +45,8 @@ struct ChunkSums {
   // Infinite or NaN values always leave a trace in the sum of squares; so does
   // an overflow.
   bool IsFinite() const {
-    double total = 0;  // a NaN or infinity anywhere stays one; squares >= 0
-    for (const double s : sum_squares) total += s * 0.0;
-    return total == 0.0;
+    return std::all_of(sum_squares.begin(), sum_squares.end(),
+                       [](double s) { return std::isfinite(s); });
   }
 };
 
@@ -246,16 +249,23 @@ template <typename T>
 ValueProblem FoldChunk(const T* x, size_t first_row, size_t rows,
                        const NonfinitePolicies& policies, Moments* moments,
                        BatchExtremes* extremes) {
-  if (!FoldFiniteChunk(x, rows, moments)) {
-    ValueProblem problem = FoldSkippingChunk(x, rows, policies, moments,
-                                             &extremes->nonfinite_values);
+  const size_t features = moments->features();
+  if (FoldFiniteChunk(x, rows, moments)) {
+    MergeExtremes(Scratch().sums, extremes->minimum.data(),
+                  extremes->maximum.data());
+    return {};
+  }
+  for (size_t r = 0; r < rows; r += kSkippingRows) {
+    ValueProblem problem =
+        FoldSkippingChunk(x + r * features, std::min(kSkippingRows, rows - r),
+                          policies, moments, &extremes->nonfinite_values);
     if (problem.kind != ValueProblem::kNone) {
-      problem.row += first_row;
+      problem.row += first_row + r;
       return problem;
     }
+    MergeExtremes(Scratch().sums, extremes->minimum.data(),
+                  extremes->maximum.data());
   }
-  MergeExtremes(Scratch().sums, extremes->minimum.data(),
-                extremes->maximum.data());
   return {};
 }
 
@@ -341,11 +351,16 @@ void Moments::MergeFeature(size_t j, double n_a, double n_b, double n,
   TwoSum(other.mean()[j], -mean()[j], &distance, &distance_error);
   const double d =
       distance + (distance_error + (other.mean_tail()[j] - mean_tail()[j]));
-  const double share = n_b / n;
-  TwoSum(mean()[j], mean_tail()[j] + d * share, &mean()[j], &mean_tail()[j]);
+  // From the heavier side: a step from the lighter one would round in
+  // proportion to their distance, however many rows the heavier one has.
+  const bool lighter = n_a < n_b;
+  const Moments& heavy = lighter ? other : *this;
+  const double share = std::min(n_a, n_b) / n;
+  TwoSum(heavy.mean()[j], heavy.mean_tail()[j] + (lighter ? -d : d) * share,
+         &mean()[j], &mean_tail()[j]);
   double sum, sum_error;
   TwoSum(m2()[j], other.m2()[j], &sum, &sum_error);
-  const double between = d * d * (n_a * share);
+  const double between = d * d * (std::max(n_a, n_b) * share);
   TwoSum(sum, sum_error + m2_tail()[j] + other.m2_tail()[j] + between, &m2()[j],
          &m2_tail()[j]);
 }

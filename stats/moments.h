@@ -79,8 +79,8 @@ class Moments {
   // Back to empty, keeping the memory.
   void Clear();
 
-  // Adds `other` (Chan, Golub and LeVeque 1979: d = mean_b - mean_a; mean +=
-  // d n_b / n; m2 += m2_b + d^2 n_a n_b / n).
+  // Adds `other` (Chan, Golub and LeVeque 1979: d = mean_b - mean_a; mean =
+  // mean_a + d n_b / n; m2 += m2_b + d^2 n_a n_b / n).
   // REQUIRES: other.features() == features().
   void Merge(const Moments& other);
 

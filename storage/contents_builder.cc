@@ -87,12 +87,15 @@ std::string ContentsBuilder::FindContradiction(const Parts& parts) const {
   return FindRowMismatch(*parts.state, parts.ledgers);
 }
 
+uint64_t ContentsBuilder::NewestGeneration(const Parts& parts) {
+  return std::max(parts.definition ? parts.definition->birth_generation : 0,
+                  parts.state ? parts.state->generation : 0);
+}
+
 void ContentsBuilder::Finish(StoreContents* contents) {
   for (auto& [id, parts] : normalizers_) {
-    if (parts.state) {
-      contents->next_generation =
-          std::max(contents->next_generation, parts.state->generation + 1);
-    }
+    contents->next_generation =
+        std::max(contents->next_generation, NewestGeneration(parts) + 1);
     if (parts.damage.empty()) parts.damage = FindContradiction(parts);
     if (!parts.damage.empty()) {
       contents->quarantined.push_back({id, std::move(parts.damage)});

@@ -1,6 +1,7 @@
 #ifndef STREAMNORM_STORAGE_CONTENTS_BUILDER_H_
 #define STREAMNORM_STORAGE_CONTENTS_BUILDER_H_
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <set>
@@ -36,6 +37,7 @@ class ContentsBuilder {
     std::string damage;  // the first; empty = none
   };
 
+  static uint64_t NewestGeneration(const Parts& parts);
   std::string FindContradiction(const Parts& parts) const;
 
   std::map<std::string, Parts> normalizers_;

@@ -71,12 +71,13 @@ bool ExtremesFit(double minimum, double maximum) {
 bool ColumnsFit(const Moments& m) {
   bool fit = true;
   for (size_t j = 0; j < m.features(); ++j) {
-    fit &= (std::abs(m.mean()[j]) <= kLargest) &
-           TailFits(m.mean()[j], m.mean_tail()[j]);
+    fit &= std::abs(m.mean()[j]) <= kLargest;
+    fit &= TailFits(m.mean()[j], m.mean_tail()[j]);
   }
   for (size_t j = 0; j < m.features(); ++j) {
-    fit &= (m.m2()[j] >= 0) & (m.m2()[j] <= kLargest) &
-           TailFits(m.m2()[j], m.m2_tail()[j]);
+    fit &= m.m2()[j] >= 0;
+    fit &= m.m2()[j] <= kLargest;
+    fit &= TailFits(m.m2()[j], m.m2_tail()[j]);
   }
   for (size_t j = 0; j < m.features(); ++j) {
     fit &= ExtremesFit(m.minimum()[j], m.maximum()[j]);

@@ -16,185 +16,19 @@
 #include "storage/key_codec.h"
 #include "storage/posix_file.h"
 #include "storage/record_codec.h"
+#include "storage/rocksdb_log.h"
+#include "storage/rocksdb_recovery.h"
 #include "storage/rocksdb_support.h"
 
 namespace streamnorm {
 namespace {
 
-// Raised together with the version of any record (docs/storage_format.md).
-constexpr uint64_t kStoreFormat = 1;
-
 // After a loss the generations given out last may be forgotten; new ones start
 // this far ahead, so that no update born in a forgotten one can ever fit.
 constexpr uint64_t kGenerationGap = uint64_t{1} << 32;
 
-// Slices do not own: the key or value must outlive the call.
-rocksdb::Slice SliceOf(std::string_view bytes) {
-  return {bytes.data(), bytes.size()};
-}
-
 std::string_view ViewOf(const rocksdb::Slice& slice) {
   return {slice.data(), slice.size()};
-}
-
-rocksdb::ReadOptions CheckedRead() {
-  rocksdb::ReadOptions options;
-  options.verify_checksums = true;
-  options.fill_cache = false;
-  return options;
-}
-
-// The store's own four records.
-struct StoreMeta {
-  HistoryId history_id{};
-  uint64_t incarnation = 0;
-  uint64_t next_generation = 1;
-};
-
-// What of them could be read.
-struct FoundMeta {
-  bool any = false;
-  std::optional<HistoryId> history_id;
-  std::optional<uint64_t> incarnation;
-  std::optional<uint64_t> next_generation;
-  std::string damage;  // the first record that could not
-};
-
-// Reads the record under `key` with `decode` into `*result`. Absent and damaged
-// records are for `*meta`; an error is for the caller.
-template <typename T>
-absl::Status ReadMetaRecord(rocksdb::DB* db, std::string_view key,
-                            absl::StatusOr<T> (*decode)(std::string_view,
-                                                        std::string_view),
-                            FoundMeta* meta, std::optional<T>* result) {
-  std::string value;
-  const rocksdb::Status read = db->Get(CheckedRead(), SliceOf(key), &value);
-  if (!read.ok() && !read.IsNotFound()) return FromRocksdb(read, "read");
-  if (read.ok()) {
-    meta->any = true;
-    absl::StatusOr<T> decoded = decode(key, value);
-    if (absl::IsFailedPrecondition(decoded.status())) return decoded.status();
-    if (decoded.ok()) {
-      *result = *decoded;
-    } else if (meta->damage.empty()) {
-      meta->damage = std::string(decoded.status().message());
-    }
-  } else if (meta->damage.empty()) {
-    meta->damage = absl::StrCat(std::string(key), ": missing");
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckFormat(const std::optional<uint64_t>& format) {
-  if (!format || *format <= kStoreFormat) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat("store format: ", *format, ", want at most ", kStoreFormat,
-                   ": written by a newer version of this program"));
-}
-
-absl::StatusOr<FoundMeta> ReadMeta(rocksdb::DB* db) {
-  FoundMeta meta;
-  std::optional<uint64_t> format;
-  absl::Status status =
-      ReadMetaRecord(db, kFormatKey, DecodeNumber, &meta, &format);
-  if (status.ok()) status = CheckFormat(format);
-  if (status.ok()) {
-    status =
-        ReadMetaRecord(db, kHistoryKey, DecodeHistory, &meta, &meta.history_id);
-  }
-  if (status.ok()) {
-    status = ReadMetaRecord(db, kIncarnationKey, DecodeNumber, &meta,
-                            &meta.incarnation);
-  }
-  if (status.ok()) {
-    status = ReadMetaRecord(db, kNextGenerationKey, DecodeNumber, &meta,
-                            &meta.next_generation);
-  }
-  if (!status.ok()) return status;
-  return meta;
-}
-
-// What is on disk, looked at without changing it: opening a database for
-// writing throws away what can't be recovered, and with it what a person might
-// still repair.
-struct Found {
-  std::optional<FloorFile> floor;
-  std::string floor_damage;
-  bool has_database = false;
-  uint64_t sequence = 0;  // recovered
-  FoundMeta meta;
-
-  // No start ever got through: nothing was promised.
-  bool IsUnpromised() const {
-    if (floor) return floor->floor().sequence == 0;
-    return floor_damage.empty() && !has_database;
-  }
-};
-
-absl::Status InspectDatabase(const rocksdb::Options& options,
-                             const std::string& path, Found* found) {
-  rocksdb::DBOptions db_options(options);
-  db_options.create_if_missing = false;
-  const std::vector<rocksdb::ColumnFamilyDescriptor> families = {
-      {rocksdb::kDefaultColumnFamilyName,
-       rocksdb::ColumnFamilyOptions(options)}};
-  std::vector<rocksdb::ColumnFamilyHandle*> handles;
-  rocksdb::DB* opened = nullptr;
-  const rocksdb::Status status = rocksdb::DB::OpenForReadOnly(
-      db_options, path, families, &handles, &opened);
-  if (!status.ok()) return FromRocksdb(status, path);
-  const std::unique_ptr<rocksdb::DB> db(opened);
-  for (rocksdb::ColumnFamilyHandle* handle : handles) {
-    db->DestroyColumnFamilyHandle(handle);
-  }
-  found->sequence = db->GetLatestSequenceNumber();
-  absl::StatusOr<FoundMeta> meta = ReadMeta(db.get());
-  if (!meta.ok()) return meta.status();
-  found->meta = *std::move(meta);
-  return absl::OkStatus();
-}
-
-absl::StatusOr<Found> Look(const DataDirectory& directory,
-                           const rocksdb::Options& options) {
-  Found found;
-  absl::StatusOr<std::optional<FloorFile>> floor =
-      FloorFile::Open(directory.floor_path());
-  if (absl::IsDataLoss(floor.status())) {
-    found.floor_damage = std::string(floor.status().message());
-  } else if (!floor.ok()) {
-    return floor.status();
-  } else {
-    found.floor = *std::move(floor);
-  }
-  const absl::StatusOr<bool> has_database = directory.HasDatabase();
-  if (!has_database.ok()) return has_database.status();
-  found.has_database = *has_database;
-  if (found.has_database && !found.IsUnpromised()) {
-    absl::Status status =
-        InspectDatabase(options, directory.database_path(), &found);
-    if (!status.ok()) return status;
-  }
-  return found;
-}
-
-// How what was found falls short of what was promised; empty = it does not.
-std::string FindLoss(const Found& found) {
-  if (found.IsUnpromised()) return "";
-  if (!found.floor) {
-    return found.floor_damage.empty() ? "FLOOR: missing, but there is a db/"
-                                      : found.floor_damage;
-  }
-  const Floor& floor = found.floor->floor();
-  if (found.sequence < floor.sequence) {
-    return absl::StrCat("db: recovered up to sequence ", found.sequence,
-                        ", but FLOOR promised ", floor.sequence);
-  }
-  if (!found.meta.damage.empty()) return found.meta.damage;
-  if (found.meta.history_id != floor.history_id) {
-    return absl::StrCat("db: of history ", HexOf(*found.meta.history_id),
-                        ", want ", HexOf(floor.history_id), " as FLOOR says");
-  }
-  return "";
 }
 
 absl::Status LossError(const std::string& path, const std::string& loss) {
@@ -205,9 +39,10 @@ absl::Status LossError(const std::string& path, const std::string& loss) {
 }
 
 absl::StatusOr<std::unique_ptr<rocksdb::DB>> OpenDatabase(
-    const DataDirectory& directory, const rocksdb::Options& options) {
+    const DataDirectory& directory, rocksdb::Options options) {
   absl::Status status = CreateDirectory(directory.database_path());
   if (!status.ok()) return status;
+  options.info_log = NewRocksdbLog(directory.database_path());
   rocksdb::DB* db = nullptr;
   const rocksdb::Status opened =
       rocksdb::DB::Open(options, directory.database_path(), &db);
@@ -225,23 +60,13 @@ StoreMeta NextMeta(const FoundMeta& found, bool lost,
   return meta;
 }
 
-absl::Status WriteMeta(const StoreMeta& meta, rocksdb::DB* db) {
-  rocksdb::WriteBatch batch(0, 0, kProtectionBytesPerKey, 0);
-  std::string value;
-  rocksdb::Status status;
-  const auto put = [&](std::string_view key) {
-    if (status.ok()) status = batch.Put(SliceOf(key), value);
-  };
-  EncodeNumber(kFormatKey, kStoreFormat, &value);
-  put(kFormatKey);
-  EncodeHistory(kHistoryKey, meta.history_id, &value);
-  put(kHistoryKey);
-  EncodeNumber(kIncarnationKey, meta.incarnation, &value);
-  put(kIncarnationKey);
-  EncodeNumber(kNextGenerationKey, meta.next_generation, &value);
-  put(kNextGenerationKey);
-  if (status.ok()) status = db->Write(UnsyncedWrite(), &batch);
-  return FromRocksdb(status, "write");
+// True if RocksDB refused a write for an error it had before: the log was not
+// touched. Only such an error has been given a severity; Incomplete says that
+// the write was held up when it came.
+bool IsFromBefore(const rocksdb::Status& status) {
+  return status.IsIncomplete() ||
+         (status.IsNoSpace() &&
+          status.severity() != rocksdb::Status::Severity::kNoError);
 }
 
 // Not thread safe, but for FreeBytes.
@@ -271,6 +96,7 @@ class RocksdbStore : public StatisticsStore {
   rocksdb::Status DeleteLedgers(const std::string& normalizer_id,
                                 rocksdb::WriteBatch* writes);
   absl::Status CheckSpace(uint64_t bytes) const;
+  absl::Status OutOfSpaceError() const;
   absl::Status Fail(absl::Status status);
 
   const DataDirectory directory_;  // outlives db_: it has the lock
@@ -397,13 +223,15 @@ absl::Status RocksdbStore::CheckSpace(uint64_t bytes) const {
                                                    reserve_bytes_ + bytes));
 }
 
+absl::Status RocksdbStore::OutOfSpaceError() const {
+  return absl::ResourceExhaustedError(
+      absl::StrCat(directory_.path(), ": no space for RocksDB's tables"));
+}
+
 absl::Status RocksdbStore::Write(const CommitBatch& batch) {
   if (!failure_.ok()) return failure_;
   if (batch.empty()) return absl::OkStatus();
-  if (*out_of_space_) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(directory_.path(), ": RocksDB waits for space"));
-  }
+  if (*out_of_space_) return OutOfSpaceError();
   rocksdb::WriteBatch writes(0, 0, kProtectionBytesPerKey, 0);
   rocksdb::Status status = AddDeletions(batch, &writes);
   if (status.ok()) status = AddPuts(batch, &writes);
@@ -413,12 +241,8 @@ absl::Status RocksdbStore::Write(const CommitBatch& batch) {
   if (!space.ok()) return Fail(std::move(space));
   status = db_->Write(UnsyncedWrite(), &writes);
   if (status.ok()) return absl::OkStatus();
-  absl::Status failure = FromRocksdb(status, directory_.path());
-  // A flush that found no space stops RocksDB before it writes.
-  if (absl::IsResourceExhausted(failure) && *out_of_space_) {
-    return failure;
-  }
-  return Fail(std::move(failure));
+  if (*out_of_space_ && IsFromBefore(status)) return OutOfSpaceError();
+  return Fail(FromRocksdb(status, directory_.path()));
 }
 
 // The promise is made of what was written before the log is synced: batches

@@ -2,6 +2,7 @@
 
 #include <rocksdb/listener.h>
 #include <rocksdb/options.h>
+#include <rocksdb/slice.h>
 #include <rocksdb/status.h>
 #include <rocksdb/table.h>
 
@@ -21,7 +22,7 @@ absl::StatusCode IoErrorCode(const rocksdb::Status& status,
   }
   if (status.IsPathNotFound()) return absl::StatusCode::kDataLoss;
   // RocksDB has no code for a database that is open elsewhere.
-  if (text.find("lock file") != std::string_view::npos) {
+  if (text.find("/LOCK: ") != std::string_view::npos) {
     return absl::StatusCode::kUnavailable;
   }
   return absl::StatusCode::kInternal;
@@ -45,11 +46,8 @@ absl::StatusCode CodeOf(const rocksdb::Status& status, std::string_view text) {
   }
 }
 
-// Bounds what RocksDB writes about itself: LOG to 4 MiB, MANIFEST to 16.
+// Bounds what RocksDB writes about itself, but for LOG (NewRocksdbLog).
 void BoundOwnFiles(rocksdb::Options* options) {
-  options->info_log_level = rocksdb::INFO_LEVEL;
-  options->max_log_file_size = size_t{1} << 20;
-  options->keep_log_file_num = 4;
   options->max_manifest_file_size = uint64_t{16} << 20;
   options->stats_dump_period_sec = 0;
   options->stats_persist_period_sec = 0;
@@ -99,6 +97,17 @@ void DoubtEverything(rocksdb::Options* options) {
   options->wal_bytes_per_sync = 0;    // SyncWAL alone syncs
 }
 
+// Tables can be written again when there is space; until then their contents
+// are in memory and in the log. A log or a manifest that was cut short can't.
+bool IsOnlyOutOfSpace(rocksdb::BackgroundErrorReason reason,
+                      const rocksdb::Status& error) {
+  // "NoWAL": it was not the log that failed.
+  return error.IsNoSpace() &&
+         (reason == rocksdb::BackgroundErrorReason::kFlushNoWAL ||
+          reason == rocksdb::BackgroundErrorReason::kCompaction);
+}
+
+// Safe for concurrent use.
 class SpaceListener : public rocksdb::EventListener {
  public:
   explicit SpaceListener(std::shared_ptr<OutOfSpace> out_of_space)
@@ -106,19 +115,12 @@ class SpaceListener : public rocksdb::EventListener {
 
   void OnBackgroundError(rocksdb::BackgroundErrorReason reason,
                          rocksdb::Status* error) override {
-    // A compaction without space doesn't stop RocksDB.
-    if (reason == rocksdb::BackgroundErrorReason::kFlush &&
-        error->IsNoSpace()) {
-      *out_of_space_ = true;
-    }
+    if (IsOnlyOutOfSpace(reason, *error)) *out_of_space_ = true;
   }
 
   void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason reason,
-                            rocksdb::Status /*error*/, bool* recover) override {
-    // After a failed write of the log, what the disk has is unknown.
-    if (reason == rocksdb::BackgroundErrorReason::kWriteCallback) {
-      *recover = false;
-    }
+                            rocksdb::Status error, bool* recover) override {
+    *recover = *recover && IsOnlyOutOfSpace(reason, error);
   }
 
   void OnErrorRecoveryEnd(
@@ -150,6 +152,17 @@ rocksdb::Options DatabaseOptions(uint64_t max_total_wal_bytes,
   FitTables(&options);
   options.listeners.push_back(
       std::make_shared<SpaceListener>(std::move(out_of_space)));
+  return options;
+}
+
+rocksdb::Slice SliceOf(std::string_view bytes) {
+  return {bytes.data(), bytes.size()};
+}
+
+rocksdb::ReadOptions CheckedRead() {
+  rocksdb::ReadOptions options;
+  options.verify_checksums = true;
+  options.fill_cache = false;
   return options;
 }
 

@@ -11,8 +11,10 @@
 
 // Declared here so that no header of ours needs RocksDB's.
 namespace rocksdb {
+class Slice;
 class Status;
 struct Options;
+struct ReadOptions;
 struct WriteOptions;
 }  // namespace rocksdb
 
@@ -21,8 +23,8 @@ namespace streamnorm {
 // The one place where RocksDB's codes become ours. `what` was being done.
 absl::Status FromRocksdb(const rocksdb::Status& status, std::string_view what);
 
-// True while RocksDB is stopped because a memtable found no space on disk; it
-// goes on by itself when there is some.
+// True while RocksDB can't write its tables because the disk is full; it goes
+// on by itself when there is space.
 using OutOfSpace = std::atomic<bool>;
 
 // docs/storage_format.md, "RocksDB". A database opened with them keeps
@@ -30,8 +32,14 @@ using OutOfSpace = std::atomic<bool>;
 rocksdb::Options DatabaseOptions(uint64_t max_total_wal_bytes,
                                  std::shared_ptr<OutOfSpace> out_of_space);
 
+// For every read: checked, and not kept in memory.
+rocksdb::ReadOptions CheckedRead();
+
 // For every write: not synced, and checked on its way to the memtable.
 rocksdb::WriteOptions UnsyncedWrite();
+
+// Does not own: `bytes` must outlive it.
+rocksdb::Slice SliceOf(std::string_view bytes);
 
 // The only size RocksDB 7.8 has for the checksums of keys and values in memory.
 inline constexpr size_t kProtectionBytesPerKey = 8;

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <sstream>
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "client/cli/exit_code.h"
 #include "client/cli/suggest.h"
@@ -30,6 +33,52 @@ constexpr char kFooter[] =
     "Ends with 0 ok, 1 failed, 2 wrong usage, 3 not found, 4 server\n"
     "unreachable, 5 not permitted, 6 conflict, 130 interrupted.";
 
+// CLI11's, with descriptions broken into lines that fit a terminal.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  HelpFormatter() {
+    column_width(kNameColumn);
+    label("SUBCOMMAND", "COMMAND");
+  }
+
+  std::string make_option_desc(const CLI::Option* option) const override {
+    return Wrapped(option->get_description());
+  }
+
+  std::string make_subcommand(const CLI::App* command) const override {
+    std::stringstream out;
+    CLI::detail::format_help(out, command->get_name(),
+                             Wrapped(command->get_description()), kNameColumn);
+    return out.str();
+  }
+
+  std::string make_footer(const CLI::App* app) const override {
+    std::string footer = CLI::Formatter::make_footer(app);
+    if (app->get_parent() == nullptr) return footer;
+    if (!footer.empty()) footer += '\n';
+    return footer +
+           "For -s, -o, --timeout and --config see 'streamnorm --help'.\n";
+  }
+
+ private:
+  static constexpr size_t kNameColumn = 27;
+  static constexpr size_t kLineWidth = 80;
+
+  static std::string Wrapped(const std::string& text) {
+    std::string lines;
+    size_t column = kNameColumn;
+    for (const absl::string_view word : absl::StrSplit(text, ' ')) {
+      const bool first = column == kNameColumn;
+      const bool fits = column + word.size() + 1 <= kLineWidth;
+      if (!first) absl::StrAppend(&lines, fits ? " " : "\n");
+      if (!first && !fits) column = kNameColumn;
+      column += word.size() + 1;
+      absl::StrAppend(&lines, word);
+    }
+    return lines;
+  }
+};
+
 std::string ConfigPath() {
   const char* config = std::getenv("XDG_CONFIG_HOME");
   if (config != nullptr && *config != '\0') {
@@ -40,15 +89,29 @@ std::string ConfigPath() {
   return absl::StrCat(home, "/.config/streamnorm.ini");
 }
 
+// " (Connection refused)" of what gRPC has to say about it.
+std::string ReasonOf(absl::string_view message) {
+  for (const char* reason : {"Connection refused", "No such file or directory",
+                             "Permission denied", "DNS resolution failed"}) {
+    if (absl::StrContains(message, reason)) {
+      return absl::StrCat(" (", reason, ")");
+    }
+  }
+  return "";
+}
+
 absl::StatusOr<std::unique_ptr<Client>> ConnectWithin(const Globals& globals,
                                                       double timeout_s) {
   ClientOptions options;
   options.request_timeout =
       std::chrono::milliseconds(static_cast<int64_t>(1000 * timeout_s));
   auto client = Client::Connect(globals.server, options);
-  if (client.ok() || !absl::IsDeadlineExceeded(client.status())) return client;
-  return absl::UnavailableError(
-      absl::StrCat("no answer from ", globals.server));
+  const absl::Status& status = client.status();
+  if (!absl::IsDeadlineExceeded(status) && !absl::IsUnavailable(status)) {
+    return client;
+  }
+  return absl::UnavailableError(absl::StrCat("no answer from ", globals.server,
+                                             ReasonOf(status.message())));
 }
 
 // "--feature" of "--feature=3".
@@ -83,6 +146,7 @@ std::string DidYouMean(const std::string& mistyped,
 }  // namespace
 
 CommandLine::CommandLine() : app_(kDescription, "streamnorm") {
+  app_.formatter(std::make_shared<HelpFormatter>());
   app_.footer(kFooter);
   app_.require_subcommand(1);
   app_.fallthrough();  // global options may come after the command
@@ -102,7 +166,7 @@ CommandLine::CommandLine() : app_(kDescription, "streamnorm") {
                   "How long to try to reach the server (default 5; "
                   "normalize and denormalize 30)")
       ->option_text("SECONDS")
-      ->check(CLI::PositiveNumber);
+      ->check(MoreThanZero);
 }
 
 CLI::App* CommandLine::Add(const std::string& name,
@@ -110,6 +174,7 @@ CLI::App* CommandLine::Add(const std::string& name,
                            const std::string& group, Action action) {
   CLI::App* command = app_.add_subcommand(name, description);
   command->group(group);
+  command->footer("");  // not the parent's
   command->callback([this, action = std::move(action)] { action_ = action; });
   return command;
 }
@@ -168,8 +233,6 @@ std::string CommandLine::Explain(const CLI::ParseError& error) const {
 std::string CommandLine::ExplainExtra(const std::string& extra) const {
   const CLI::App& command = Parsed();
   const bool is_command = &command != &app_;
-  const std::string of =
-      is_command ? absl::StrCat(" of '", command.get_name(), "'") : "";
   std::string what;
   std::string advice;
   if (absl::StartsWith(extra, "-")) {
@@ -179,10 +242,12 @@ std::string CommandLine::ExplainExtra(const std::string& extra) const {
       const auto globals = OptionNames(app_);
       names.insert(names.end(), globals.begin(), globals.end());
     }
-    what = absl::StrCat("no option '", name, "'", of);
+    what = absl::StrCat(is_command ? "'" + command.get_name() + "' has " : "",
+                        "no option '", name, "'");
     advice = DidYouMean(name, names);
   } else if (is_command) {
-    what = absl::StrCat("'", extra, "' is one argument too many", of);
+    what = absl::StrCat("'", extra, "' is one argument too many for '",
+                        command.get_name(), "'");
   } else {
     what = absl::StrCat("no command '", extra, "'");
     advice = DidYouMean(extra, CommandNames(app_));
@@ -211,6 +276,12 @@ absl::StatusOr<std::unique_ptr<Client>> ConnectPatiently(
   return ConnectWithin(globals, globals.timeout_s > 0
                                     ? globals.timeout_s
                                     : Globals::kPatientTimeoutS);
+}
+
+std::string MoreThanZero(const std::string& text) {
+  double number = 0;
+  if (absl::SimpleAtod(text, &number) && number > 0) return "";
+  return absl::StrCat("'", text, "', want a number > 0");
 }
 
 int Report(const absl::Status& status, const Globals& globals) {

@@ -68,6 +68,9 @@ absl::StatusOr<std::unique_ptr<Client>> ConnectPatiently(
 // Says what went wrong on stderr; answers the exit code.
 int Report(const absl::Status& status, const Globals& globals);
 
+// A check for options; answers what is wrong.
+std::string MoreThanZero(const std::string& text);
+
 // "x" of "x" and of "normalizers/x".
 std::string IdOf(const std::string& text);
 

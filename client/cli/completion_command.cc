@@ -15,7 +15,8 @@ namespace streamnorm {
 namespace {
 
 // @COMMANDS@ and @OPTIONS@ are filled in from what the program really has.
-constexpr char kBashScript[] = R"(# bash completion for streamnorm; use it with
+constexpr char kBashScript[] =
+    R"bash(# bash completion for streamnorm; use it with
 #   source <(streamnorm completion bash)
 _streamnorm() {
   local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
@@ -86,7 +87,7 @@ then mapfile - t COMPREPLY < < (compgen - f-- "$word") fi;
     esac
     }
 complete -o filenames -F _streamnorm streamnorm
-)";
+)bash";
 
 void AddOptionNames(const CLI::App& app, std::vector<std::string>* names) {
   for (const CLI::Option* option : app.get_options()) {

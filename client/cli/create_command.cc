@@ -215,6 +215,9 @@ absl::StatusOr<int> Create(const Globals& globals, const Flags& flags) {
     normalizer = Existing(client->get(), request->normalizer(),
                           request->normalizer_id());
   }
+  if (absl::IsInvalidArgument(normalizer.status())) {
+    return UsageError(normalizer.status().message());
+  }
   if (!normalizer.ok()) return normalizer.status();
   Say(absl::StrCat(done, " ", normalizer->name(), " (", normalizer->features(),
                    normalizer->features() == 1 ? " feature)" : " features)"));
@@ -227,7 +230,7 @@ absl::StatusOr<int> Create(const Globals& globals, const Flags& flags) {
 void AddFeatureOptions(CLI::App* command, Flags* flags) {
   command->add_option("--features", flags->features, "How many a row has")
       ->option_text("N")
-      ->check(CLI::PositiveNumber);
+      ->check(MoreThanZero);
   command
       ->add_option("--names", flags->names,
                    "Their names, with commas between; files are then read by "

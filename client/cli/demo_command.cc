@@ -242,13 +242,12 @@ absl::Status Demo::SendThroughACrash() {
                     ") starts on the same address and data."));
   if (auto s = clients.WaitForEnd(stop); !s.ok()) return s;
   const DemoClients::Totals totals = clients.totals();
-  Tell(absl::StrCat("   The clients went on by themselves, after a gap of ",
-                    duration_cast<milliseconds>(totals.longest_silence).count(),
-                    " ms. ", Counted(totals.updates_sent_again, "update"),
-                    "\n   that the dead server had answered but not yet saved ",
-                    totals.updates_sent_again == 1 ? "was" : "were",
-                    " sent again, and what had been on\n   the way, without "
-                    "anyone asking.\n"));
+  Tell(absl::StrCat(
+      "   The clients go on by themselves after a gap of ",
+      duration_cast<milliseconds>(totals.longest_silence).count(),
+      " ms. They send ", Counted(totals.updates_sent_again, "update"),
+      "\n   again that were answered but not yet on disk, besides those that "
+      "were on the way.\n"));
   Expect(totals.reconnects >= kClients,
          "the clients did not notice that the server was killed");
   return absl::OkStatus();
@@ -307,11 +306,11 @@ absl::Status Demo::CheckStream(const DemoRows& stream, Table* table) {
 
 absl::StatusOr<RowPair> Demo::NormalizeSeedRows() {
   std::vector<double> rows;
-  for (const auto& row : kSeedRows) {
+  for (const auto& row : kDemoSeedRows) {
     rows.insert(rows.end(), row.begin(), row.end());
   }
   const auto answer =
-      client_->NormalizeOnly("seed", RowsOf(rows, kSeedFeatures));
+      client_->NormalizeOnly("seed", RowsOf(rows, kDemoSeedFeatures));
   if (!answer.ok()) return answer.status();
   const std::string& data = answer->output().data();
   if (data.size() != rows.size() * sizeof(double)) {
@@ -319,9 +318,9 @@ absl::StatusOr<RowPair> Demo::NormalizeSeedRows() {
   }
   RowPair normalized;
   for (size_t i = 0; i < 2; ++i) {
-    for (size_t j = 0; j < kSeedFeatures; ++j) {
+    for (size_t j = 0; j < kDemoSeedFeatures; ++j) {
       normalized[i].push_back(LoadElement<double>(
-          data.data() + (i * kSeedFeatures + j) * sizeof(double)));
+          data.data() + (i * kDemoSeedFeatures + j) * sizeof(double)));
     }
   }
   return normalized;
@@ -360,7 +359,7 @@ absl::Status Demo::CompareNormalizations() {
   if (!service.ok()) return service.status();
   RowPair input;
   for (size_t i = 0; i < 2; ++i) {
-    input[i].assign(kSeedRows[i].begin(), kSeedRows[i].end());
+    input[i].assign(kDemoSeedRows[i].begin(), kDemoSeedRows[i].end());
   }
   const RowPair layer = LayerNormalize(input);
   const RowPair batch = BatchNormalize(input);

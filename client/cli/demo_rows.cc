@@ -9,7 +9,7 @@
 
 namespace streamnorm {
 
-const std::array<std::array<double, kSeedFeatures>, 2> kSeedRows = {{
+const std::array<std::array<double, kDemoSeedFeatures>, 2> kDemoSeedRows = {{
     {1477.7378,  2719.646,   1040.3798,  1215.5387, 3542.7241, 266.893,
      5944.856,   -2105.2986, 4023.8545,  -932.9826, 1617.7998, 4028.0327,
      -2225.9929, -1581.6738, -3424.425,  -1329.661, 5483.1172, 5975.4663,
@@ -26,7 +26,7 @@ const std::array<std::array<double, kSeedFeatures>, 2> kSeedRows = {{
 
 namespace {
 
-constexpr double kScaleSd = 0.3;   // of the logarithm of a row's scale
+constexpr double kScaleSd = 0.25;  // of the logarithm of a row's scale
 constexpr double kNoiseSd = 0.01;  // of each feature, relative
 constexpr unsigned kRandomSeed = 20240229;
 
@@ -55,19 +55,19 @@ struct Standardizer {
 
 DemoRows MakeSeedStream(size_t rows) {
   assert(rows >= 2 && rows % 2 == 0);
-  DemoRows stream{"seed", {}, kSeedFeatures, {}};
+  DemoRows stream{"seed", {}, kDemoSeedFeatures, {}};
   std::mt19937_64 random(kRandomSeed);
   std::normal_distribution<double> normal;
   for (size_t i = 0; i < rows; ++i) {
     const size_t middle = rows / 4 * 2;
     if (i == middle || i == middle + 1) {
-      const auto& seed = kSeedRows[i - middle];
+      const auto& seed = kDemoSeedRows[i - middle];
       stream.values.insert(stream.values.end(), seed.begin(), seed.end());
       continue;
     }
     const double scale = std::exp(kScaleSd * normal(random));
-    for (size_t j = 0; j < kSeedFeatures; ++j) {
-      const double base = (kSeedRows[0][j] + kSeedRows[1][j]) / 2;
+    for (size_t j = 0; j < kDemoSeedFeatures; ++j) {
+      const double base = (kDemoSeedRows[0][j] + kDemoSeedRows[1][j]) / 2;
       stream.values.push_back(scale * base * (1 + kNoiseSd * normal(random)));
     }
   }

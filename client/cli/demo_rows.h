@@ -26,11 +26,11 @@ struct DemoRows {
 
 // Two rows of the 32 inputs of one layer: the same direction, lengths that
 // differ by a fifth. Layer normalization makes nearly the same of both.
-inline constexpr size_t kSeedFeatures = 32;
-extern const std::array<std::array<double, kSeedFeatures>, 2> kSeedRows;
+inline constexpr size_t kDemoSeedFeatures = 32;
+extern const std::array<std::array<double, kDemoSeedFeatures>, 2> kDemoSeedRows;
 
 // `rows` rows like the seed rows: their direction with 1 % noise per feature
-// and a common scale, log-normal with standard deviation 0.3. The seed rows
+// and a common scale, log-normal with standard deviation 0.25. The seed rows
 // themselves are in the middle, as one pair. The same on every call.
 // REQUIRES: rows is even and at least 2.
 DemoRows MakeSeedStream(size_t rows);

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/commands.h"
 #include "client/cli/exit_code.h"
@@ -128,23 +129,18 @@ absl::Status CheckFlags(const Globals& globals, const Flags& flags) {
   return CheckNotSameFile(flags);
 }
 
-// The normalizer, made for the columns of the file if that was asked for.
-absl::StatusOr<v1::Normalizer> FindNormalizer(Client* client,
-                                              const Flags& flags,
-                                              const RowsSource& source) {
-  auto normalizer = client->GetNormalizer(IdOf(flags.id));
-  if (!absl::IsNotFound(normalizer.status()) || !flags.create) {
-    return normalizer;
-  }
+// A normalizer for the columns of the file.
+absl::StatusOr<v1::Normalizer> CreateFor(Client* client, const Flags& flags,
+                                         const RowsSource& source) {
   v1::CreateNormalizerRequest request;
   request.set_normalizer_id(IdOf(flags.id));
-  request.mutable_normalizer()->set_features(
-      static_cast<int64_t>(source.features()));
+  v1::Normalizer* wanted = request.mutable_normalizer();
+  wanted->set_features(static_cast<int64_t>(source.features()));
   for (std::string& name : source.feature_names()) {
-    request.mutable_normalizer()->add_feature_names(std::move(name));
+    wanted->add_feature_names(std::move(name));
   }
-  request.mutable_normalizer()->mutable_scaling()->set_preset(flags.preset);
-  normalizer = client->CreateNormalizer(request);
+  wanted->mutable_scaling()->set_preset(flags.preset);
+  auto normalizer = client->CreateNormalizer(request);
   if (absl::IsAlreadyExists(normalizer.status())) {
     return client->GetNormalizer(IdOf(flags.id));  // someone was faster
   }
@@ -153,6 +149,27 @@ absl::StatusOr<v1::Normalizer> FindNormalizer(Client* client,
                      Counted(source.features(), "feature"), ")"));
   }
   return normalizer;
+}
+
+// The rows, with the normalizer's features found in them; sets job->normalizer.
+absl::StatusOr<std::unique_ptr<RowsSource>> OpenSource(
+    Client* client, const Flags& flags, const RowsSourceOptions& options,
+    std::unique_ptr<ByteSource> bytes, RowsJob* job) {
+  auto normalizer = client->GetNormalizer(IdOf(flags.id));
+  const bool create = absl::IsNotFound(normalizer.status()) && flags.create;
+  if (!normalizer.ok() && !create) return normalizer.status();
+  auto source = OpenRows(std::move(bytes), options);
+  if (!source.ok()) return source.status();
+  if (create) normalizer = CreateFor(client, flags, **source);
+  if (!normalizer.ok()) return normalizer.status();
+  const auto& names = normalizer->feature_names();
+  if (auto s = (*source)->Bind(static_cast<size_t>(normalizer->features()),
+                               {names.begin(), names.end()});
+      !s.ok()) {
+    return s;
+  }
+  job->normalizer = *std::move(normalizer);
+  return source;
 }
 
 absl::StatusOr<uint64_t> MaxMessageBytes(Client* client) {
@@ -164,17 +181,20 @@ absl::StatusOr<uint64_t> MaxMessageBytes(Client* client) {
                                        : static_cast<uint64_t>(limit->second);
 }
 
+char OutputDelimiter(const Flags& flags, char input_delimiter) {
+  if (absl::EndsWith(flags.out, ".tsv")) return '\t';
+  const bool comma =
+      flags.delimiter.empty() && absl::EndsWith(flags.out, ".csv");
+  return comma ? ',' : input_delimiter;
+}
+
 absl::StatusOr<std::unique_ptr<RowsSink>> MakeSink(const Flags& flags,
                                                    const RowsJob& job,
-                                                   char delimiter) {
+                                                   char input_delimiter) {
   RowsSinkOptions options;
   options.path = flags.out;
   options.type = job.type;
-  options.delimiter =
-      absl::EndsWith(flags.out, ".tsv") ? '\t'
-      : absl::EndsWith(flags.out, ".csv") && flags.delimiter.empty()
-          ? ','
-          : delimiter;
+  options.delimiter = OutputDelimiter(flags, input_delimiter);
   options.layout = job.source->layout();
   if (flags.only_features) {
     options.layout =
@@ -183,37 +203,55 @@ absl::StatusOr<std::unique_ptr<RowsSink>> MakeSink(const Flags& flags,
   return OpenSink(options);
 }
 
-// "569 rows: 569 counted, 3 missing values skipped".
-std::string Summary(const RowsJob& job, const RowTotals& totals,
-                    bool normalizing) {
+// "569 rows normalized, 569 counted (1,138 in normalizers/x now), ...".
+std::string NormalizeSummary(const RowsJob& job, const RowTotals& totals) {
+  const bool counting = job.mode != v1::NORMALIZE_ONLY;
   std::string text = Counted(totals.answered, "row");
   const auto add = [&](const auto&... parts) {
-    absl::StrAppend(&text, ", ", parts...);
+    absl::StrAppend(&text, parts...);
   };
-  if (normalizing && job.mode != v1::NORMALIZE_ONLY) {
-    add(Grouped(totals.counted), " counted");
-    add(Grouped(totals.row_count), " in ", job.normalizer.name(), " now");
+  if (job.sink != nullptr) add(" normalized");
+  if (counting) add(", ", Grouped(totals.counted), " counted");
+  if (counting && totals.answered > 0) {
+    add(" (", Grouped(totals.row_count), " in ", job.normalizer.name(),
+        " now)");
   }
-  if (normalizing) {
-    add(Counted(totals.skipped_values, "value"), " skipped");
+  add(", ", Counted(totals.skipped_values, "value"), " skipped, ",
+      Grouped(totals.clipped_values), " clipped");
+  if (totals.warming_up > 0 && job.sink != nullptr) {
+    add(", ", Counted(totals.warming_up, "row"), " answered while warming up");
   }
-  add(Grouped(totals.clipped_values),
-      normalizing ? " clipped"
-                  : " at the clip limit, where what they were can't be told");
-  if (totals.warming_up > 0) {
-    add(Counted(totals.warming_up, "row"), " answered while warming up");
-  }
+  if (totals.frozen) add(", not counted: it is frozen");
   if (totals.reconnects > 0) {
-    add(Counted(totals.reconnects, "reconnection"), " with ",
-        Counted(totals.updates_sent_again, "update"), " sent again");
-  }
-  if (totals.frozen) add("not all counted because it is frozen");
-  const bool moved = totals.first_revision != totals.last_revision;
-  if (moved && (!normalizing || job.mode == v1::NORMALIZE_ONLY)) {
-    add("the statistics changed meanwhile (revision ", totals.first_revision,
-        " to ", totals.last_revision, ")");
+    add(", ", Counted(totals.reconnects, "reconnection"), " with ",
+        Counted(totals.updates_sent_again, "lost update"), " sent again");
   }
   return text;
+}
+
+std::string DenormalizeSummary(const RowTotals& totals) {
+  std::string text =
+      absl::StrCat(Counted(totals.answered, "row"), " denormalized");
+  if (totals.clipped_values > 0) {
+    absl::StrAppend(&text, ", ", Counted(totals.clipped_values, "value"),
+                    " at the clip limit, where what they were can't be told");
+  }
+  return text;
+}
+
+// Without a session, other clients' rows may move the statistics between two
+// batches of one file.
+std::string MovedNote(const RowTotals& totals) {
+  if (totals.first_revision == totals.last_revision) return "";
+  return absl::StrCat("; the statistics moved meanwhile, from revision ",
+                      totals.first_revision, " to ", totals.last_revision);
+}
+
+std::string Summary(const RowsJob& job, const RowTotals& totals,
+                    bool normalizing) {
+  if (!normalizing) return DenormalizeSummary(totals) + MovedNote(totals);
+  const bool counting = job.mode != v1::NORMALIZE_ONLY;
+  return NormalizeSummary(job, totals) + (counting ? "" : MovedNote(totals));
 }
 
 // Runs the job with progress and Ctrl-C; what the program ends with.
@@ -237,55 +275,49 @@ absl::StatusOr<int> RunJob(RowsJob* job, const StopSignal& stop,
   return kExitOk;
 }
 
+// Everything of the job but source and sink.
+absl::Status Prepare(Client* client, const Flags& flags,
+                     const RowsSource& source, RowsJob* job) {
+  job->id = IdOf(flags.id);
+  job->mode = ModeOf(flags.mode);
+  job->type = ParseNumpyName(flags.dtype).value_or(source.type());
+  const auto max_message_bytes = MaxMessageBytes(client);
+  if (!max_message_bytes.ok()) return max_message_bytes.status();
+  const auto batch_rows = ChooseBatchRows(
+      flags.batch_rows, source.layout().features * ElementSize(job->type),
+      *max_message_bytes);
+  if (!batch_rows.ok()) return batch_rows.status();
+  job->batch_rows = *batch_rows;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<int> Process(const Globals& globals, const Flags& flags,
                             bool normalizing) {
   if (auto s = CheckFlags(globals, flags); !s.ok()) return s;
   signal(SIGPIPE, SIG_IGN);  // a reader that left is an error like any other
   const StopSignal stop(
       "stopping when what was sent is answered; Ctrl-C again stops at once");
-  auto bytes = OpenFile(flags.file, stop.fd());
-  if (!bytes.ok()) return bytes.status();
   const auto options = SourceOptions(flags);
   if (!options.ok()) return options.status();
-  auto client = Connect(globals);
+  auto bytes = OpenFile(flags.file, stop.fd());
+  if (!bytes.ok()) return bytes.status();
+  const auto client = Connect(globals);
   if (!client.ok()) return client.status();
-  auto source = OpenRows(*std::move(bytes), *options);
-  if (!source.ok()) return source.status();
-  auto normalizer = FindNormalizer(client->get(), flags, **source);
-  if (!normalizer.ok()) return normalizer.status();
-  const std::vector<std::string> names(normalizer->feature_names().begin(),
-                                       normalizer->feature_names().end());
-  if (auto s =
-          (*source)->Bind(static_cast<size_t>(normalizer->features()), names);
-      !s.ok()) {
-    return s;
-  }
-  const auto max_message_bytes = MaxMessageBytes(client->get());
-  if (!max_message_bytes.ok()) return max_message_bytes.status();
-
   RowsJob job;
-  job.id = IdOf(flags.id);
-  job.normalizer = *std::move(normalizer);
-  job.mode = ModeOf(flags.mode);
-  job.type = ParseNumpyName(flags.dtype).value_or((*source)->type());
+  const auto source =
+      OpenSource(client->get(), flags, *options, *std::move(bytes), &job);
+  if (!source.ok()) return source.status();
   job.source = source->get();
-  const auto batch_rows = ChooseBatchRows(
-      flags.batch_rows,
-      static_cast<size_t>(job.normalizer.features()) * ElementSize(job.type),
-      *max_message_bytes);
-  if (!batch_rows.ok()) return batch_rows.status();
-  job.batch_rows = *batch_rows;
-
-  auto patient = ConnectPatiently(globals);
+  if (auto s = Prepare(client->get(), flags, **source, &job); !s.ok()) return s;
+  const auto patient = ConnectPatiently(globals);
   if (!patient.ok()) return patient.status();
   job.client = patient->get();
-  std::unique_ptr<RowsSink> sink;
-  if (!normalizing || job.mode != v1::UPDATE_ONLY) {
-    auto opened = MakeSink(flags, job, options->delimiter);
-    if (!opened.ok()) return opened.status();
-    sink = *std::move(opened);
-    job.sink = sink.get();
+  if (normalizing && job.mode == v1::UPDATE_ONLY) {
+    return RunJob(&job, stop, normalizing);
   }
+  const auto sink = MakeSink(flags, job, options->delimiter);
+  if (!sink.ok()) return sink.status();
+  job.sink = sink->get();
   return RunJob(&job, stop, normalizing);
 }
 
@@ -311,7 +343,8 @@ void AddRowOptions(CLI::App* command, Flags* flags) {
                    "for .tsv)")
       ->option_text("C");
   CLI::Option* header =
-      command->add_flag("--header", flags->header, "The CSV has a header");
+      command->add_flag("--header", flags->header, "The CSV has a header")
+          ->option_text(" ");
   command->add_flag("--no-header", flags->no_header, "The CSV has none")
       ->excludes(header);
   command
@@ -335,7 +368,7 @@ void AddRowOptions(CLI::App* command, Flags* flags) {
       ->add_option("--batch", flags->batch_rows,
                    "Rows per request (default 256, fewer if they are large)")
       ->option_text("N")
-      ->check(CLI::PositiveNumber);
+      ->check(MoreThanZero);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/command_line.h"
@@ -55,21 +56,23 @@ const char* YesNo(bool value) { return value ? "yes" : "no"; }
 }  // namespace
 
 std::string DescribeScaling(const v1::Scaling& scaling) {
-  std::string text = scaling.preset();
+  const bool standard = scaling.method() == v1::Scaling::METHOD_UNSPECIFIED ||
+                        scaling.method() == v1::Scaling::STANDARD;
+  std::string text =
+      standard
+          ? "standard"
+          : absl::AsciiStrToLower(v1::Scaling::Method_Name(scaling.method()));
   const auto add = [&](const auto&... parts) {
-    absl::StrAppend(&text, text.empty() ? "" : ", ", parts...);
+    absl::StrAppend(&text, ", ", parts...);
   };
-  if (scaling.method() != v1::Scaling::METHOD_UNSPECIFIED) {
-    add(v1::Scaling::Method_Name(scaling.method()));
+  if (scaling.epsilon_mode() > v1::Scaling::NONE) {
+    add(v1::Scaling::EpsilonMode_Name(scaling.epsilon_mode()), " ",
+        scaling.epsilon());
   }
-  if (scaling.epsilon_mode() != v1::Scaling::EPSILON_MODE_UNSPECIFIED) {
-    add(v1::Scaling::EpsilonMode_Name(scaling.epsilon_mode()));
-  }
-  if (scaling.has_epsilon()) add("epsilon ", scaling.epsilon());
-  if (scaling.has_clip()) add("clip ", scaling.clip());
+  if (scaling.clip() > 0) add("clip ", scaling.clip());
   if (scaling.has_center() && !scaling.center()) add("no center");
   if (scaling.has_scale() && !scaling.scale()) add("no scale");
-  return text.empty() ? "standard" : text;
+  return text;
 }
 
 absl::Status PrintNormalizer(const v1::Normalizer& normalizer,

@@ -25,7 +25,7 @@ Table ListNormalizersTable(const std::vector<v1::Normalizer>& normalizers,
 // The same, everything, with a header.
 std::string ListNormalizersCsv(const std::vector<v1::Normalizer>& normalizers);
 
-// "standard", "epsilon_mode INSIDE_SQRT, epsilon 1e-05, clip 10" and so on.
+// "standard", "standard, INSIDE_SQRT 1e-05, clip 10" and so on.
 std::string DescribeScaling(const v1::Scaling& scaling);
 
 }  // namespace streamnorm

@@ -10,6 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 
 namespace streamnorm {
 namespace {
@@ -70,7 +71,7 @@ class HeaderParser {
   }
 
   std::optional<absl::string_view> TakeValue() {
-    for (const auto [open, close] :
+    for (const auto& [open, close] :
          {std::pair('\'', '\''), std::pair('"', '"'), std::pair('(', ')'),
           std::pair('[', ']')}) {
       if (Consume(open)) return TakeUntil(close);
@@ -171,12 +172,6 @@ absl::StatusOr<std::vector<uint64_t>> ParseShape(const BufferedInput& input,
   return shape;
 }
 
-// True where both orders are the same bytes.
-bool HasOneLongAxis(const std::vector<uint64_t>& shape) {
-  return std::count_if(shape.begin(), shape.end(),
-                       [](uint64_t size) { return size > 1; }) <= 1;
-}
-
 const TypeEntry& EntryOf(DataType type) {
   for (const TypeEntry& entry : kTypes) {
     if (entry.type == type) return entry;
@@ -203,7 +198,7 @@ absl::StatusOr<NpyHeader> ReadNpyHeader(BufferedInput* input) {
   if (!type.ok()) return type.status();
   auto shape = ParseShape(*input, *shape_text);
   if (!shape.ok()) return shape.status();
-  if (*fortran_order != "False" && !HasOneLongAxis(*shape)) {
+  if (*fortran_order != "False") {
     return Refused(*input, "an array in Fortran order",
                    "C order: numpy.ascontiguousarray(x)");
   }

@@ -215,7 +215,7 @@ void AddStatsCommand(CommandLine* line) {
   command->add_flag("--reverse", flags->reverse, "The other way around");
   command->add_option("--top", flags->top, "Only the first N after sorting")
       ->option_text("N")
-      ->check(CLI::PositiveNumber);
+      ->check(MoreThanZero);
   command->footer(
       "Numbers in csv and json read back as the very same values; tables show "
       "six digits.");

@@ -60,7 +60,9 @@ void StopSignal::Watch(int signal_fd) {
     const int number = static_cast<int>(info.ssi_signo);
     if (requested()) _exit(128 + number);
     signal_number_ = number;
-    std::fprintf(stderr, "\nstreamnorm: %s\n", advice_.c_str());
+    // A terminal shows ^C and stays on that line.
+    std::fprintf(stderr, "%sstreamnorm: %s\n",
+                 isatty(STDERR_FILENO) != 0 ? "\n" : "", advice_.c_str());
     MakeReadable(requested_fd_);
   }
   close(signal_fd);

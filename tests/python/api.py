@@ -280,9 +280,12 @@ class Session:
         return pb.UpdateId(session=self.session, epoch=self.epoch,
                            sequence=sequence, generation=generation)
 
-    def barrier(self):
+    def barrier(self, **skipped):
+        """`skipped`: sequences to use up, by normalizer id."""
         return self.client.call("Barrier", pb.BarrierRequest(
-            session=self.session, epoch=self.epoch))
+            session=self.session, epoch=self.epoch, skipped=[
+                pb.SkippedSequences(name="normalizers/" + i, sequences=s)
+                for i, s in skipped.items()]))
 
     def close(self):
         return self.client.call("CloseSession", pb.CloseSessionRequest(

@@ -323,6 +323,29 @@ def test_a_job_restarted_from_its_checkpoint_counts_nothing_twice(
     assert_statistics(client.columns(made.name), rows_of(range(1, 12)))
 
 
+def test_a_barrier_passes_numbers_that_were_refused_for_good(
+        client, made, session):
+    for sequence in (1, 3, 4, 7):
+        send(session, made, sequence)
+    with unchanged(client, made.name):
+        barrier = session.barrier(**{made.name.split("/")[1]: [2, 5]})
+    progress = barrier.progress[0]
+    assert (progress.applied_sequence, progress.durable_sequence) == (5, 5)
+    assert bits_of(progress.window) == [1]
+    with unchanged(client, made.name), refused(
+            Code.ABORTED, "SEQUENCE_CONFLICT"):
+        send(session, made, 2)  # it would be lost without a word
+    assert send(session, made, 6).counted_rows == len(batch(6))
+    assert session.progress(made.name).applied_sequence == 7
+
+
+def test_a_barrier_can_not_skip_what_was_counted(client, made, session):
+    send(session, made, 1)
+    with unchanged(client, made.name):
+        session.barrier(**{made.name.split("/")[1]: [1]})
+    assert session.progress(made.name).rows == len(batch(1))
+
+
 def test_a_token_serves_as_often_as_the_job_restarts(client, made, session):
     send(session, made, 1)
     token = session.barrier().token

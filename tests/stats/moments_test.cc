@@ -95,6 +95,13 @@ TEST_F(MonoidTest, EmptyIsTheIdentityWhereFeaturesHaveCounts) {
   ExpectSameBits(Merged(Moments(kFeatures), m), m);
 }
 
+TEST_F(MonoidTest, EmptyIsTheIdentityOfAMeanWhoseSquareOverflows) {
+  Moments m(1);
+  ASSERT_EQ(FoldInto({1e300, 1e300}, &m).kind, ValueProblem::kNone);
+  ExpectSameBits(Merged(m, Moments(1)), m);
+  ExpectSameBits(Merged(Moments(1), m), m);
+}
+
 TEST_F(MonoidTest, EitherOrderGivesTheSame) {
   const Moments a = Of(0, 20), b = Of(20, kRows - 20);
   ExpectMomentsOf(all(), Merged(a, b));
@@ -167,7 +174,7 @@ TEST(FoldTest, ChunkBordersDoNotShow) {
   Random random(3);
   for (const DataType type :
        {DataType::kFp64, DataType::kFp32, DataType::kFp16, DataType::kBf16}) {
-    for (const size_t rows : {1, 2, 1023, 1024, 1025, 2048, 2049, 5000}) {
+    for (const size_t rows : {1u, 2u, 1023u, 1024u, 1025u, 2048u, 5000u}) {
       SCOPED_TRACE(testing::Message() << DataTypeName(type) << " " << rows);
       const StoredRows x(NormalValues(random, rows * 5, 100, 3), 5, type);
       ASSERT_NO_FATAL_FAILURE(ExpectMomentsOf(x.view(), FoldAll(x.view())));
@@ -238,6 +245,39 @@ TEST(FoldTest, ABatchMayDwarfThePast) {
   }
 }
 
+TEST(FoldTest, OneUlpAmongAThousandRowsIsVariance) {
+  std::vector<double> x(1024, 1e9);
+  x[77] = std::nextafter(1e9, 2e9);
+  for (const size_t batch : {1u, 4u, 1024u}) {
+    ExpectMomentsOf(ViewOf(x, 1), FoldAll(ViewOf(x, 1), batch));
+  }
+}
+
+// Squares around the old mean would all round the same way, and then cancel.
+TEST(FoldTest, EqualRowsMayDwarfThePast) {
+  for (const double value : {0.1, 0.3, 1e9 + 0.7}) {
+    std::vector<double> x(1024, value);
+    x[0] = 0;
+    Moments m = FoldAll(Rows(ViewOf(x, 1), 0, 1));
+    FoldInto(std::vector<double>(1023, value), &m);
+    ExpectMomentsOf(ViewOf(x, 1), m);
+    ExpectMomentsOf(ViewOf(x, 1), FoldAll(ViewOf(x, 1)));
+  }
+}
+
+TEST(FoldTest, EqualRowsMayDwarfThePastOfOneFeatureOnly) {
+  Moments m(2);
+  std::vector<double> column = {0};
+  std::vector<double> x(2 * 1000, kNan);
+  for (size_t r = 0; r < 1000; ++r) x[2 * r] = 5;
+  x[1] = 0;
+  ASSERT_EQ(FoldInto(x, &m, kSkipAll).kind, ValueProblem::kNone);
+  ASSERT_EQ(FoldInto(std::vector<double>(2 * 900, 0.1), &m, kSkipAll).kind,
+            ValueProblem::kNone);
+  column.insert(column.end(), 900, 0.1);
+  ExpectWithinBound(m, 1, TwoPass(column));
+}
+
 TEST(FoldTest, ARowFarFromThePastIsCountedExactly) {
   Random random(7);
   std::vector<double> x = NormalValues(random, 1000, 1e9, 1e-3);
@@ -279,7 +319,7 @@ TEST(FoldTest, StrongDriftStaysWithinTheBound) {
 TEST(FoldTest, WhatNeverVariesHasNoVariance) {
   for (const double value : {14.62, 1e9 + 0.1, -1e-300, 1e300, 0.1}) {
     const std::vector<double> x(1000, value);
-    for (const size_t batch : {1, 3, 64, 1000}) {
+    for (const size_t batch : {1u, 3u, 64u, 1000u}) {
       Moments m = FoldAll(ViewOf(x, 1), batch);
       m.Merge(FoldAll(ViewOf(x, 1), 7));
       EXPECT_EQ(m.variance(0), 0) << value;
@@ -491,6 +531,30 @@ TEST(BigCountTest, MergeOfTwoHugeShardsWeighsThemByTheirRows) {
   EXPECT_EQ(a.row_count(), uint64_t{6} << 39);
   EXPECT_NEAR(a.mean()[0], 20.0 / 3, 1e-14);
   EXPECT_NEAR(a.variance(0), 1 + 200.0 / 9, 1e-12);
+}
+
+// Each merge adds the same, so without its tail m2 would round the same way
+// every time.
+TEST(BigCountTest, AMillionMergesAreAsExactAsOne) {
+  Moments leaf(1), m(1);
+  FoldInto({0.9, 1.2, 1}, &leaf);
+  const int merges = Repetitions(1000000);
+  for (int i = 0; i < merges; ++i) m.Merge(leaf);
+  EXPECT_EQ(m.row_count(), 3u * static_cast<unsigned>(merges));
+  EXPECT_EQ(m.mean()[0], leaf.mean()[0]);
+  EXPECT_GE(CorrectDigits(m.m2()[0], Quad{leaf.m2()[0]} * merges), 15.5);
+}
+
+// d * n_b / n rounds in proportion to d, which a shard that outweighs the other
+// must not feel.
+TEST(BigCountTest, AFarRowMergedWithATrillionLeavesTheirMeanExact) {
+  Moments row(1), many(1);
+  FoldInto({1e6}, &row);
+  FoldInto({-1, 1}, &many);
+  many = Doubled(many, 39);
+  const Quad want = Quad{1e6} / (Quad{1} + many.row_count());
+  EXPECT_GE(CorrectDigits(MeanOf(Merged(row, many), 0), want), 12);
+  EXPECT_GE(CorrectDigits(MeanOf(Merged(many, row), 0), want), 12);
 }
 
 TEST(BigCountTest, ARowStillMovesAMeanOfATrillion) {

@@ -129,7 +129,7 @@ TEST_F(FloorFileTest, TornWriteFallsBackToTheFloorBefore) {
 }
 
 TEST_F(FloorFileTest, EitherSlotAloneIsEnough) {
-  for (const size_t damaged : {0, 1}) {
+  for (const size_t damaged : {0u, 1u}) {
     Created(5);
     DamageSlot(damaged);
     const absl::StatusOr<Floor> found = Found();

@@ -269,8 +269,8 @@ TEST_F(StateInvariantTest, UnknownPartsAreDataLoss) {
 }
 
 TEST(StateCodecTest, EveryFoldedStateComesBackToTheLastBit) {
-  for (const size_t features : {1, 2, 7, 64, 1000}) {
-    for (const size_t rows : {1, 2, 3, 50}) {
+  for (const size_t features : {1u, 2u, 7u, 64u, 1000u}) {
+    for (const size_t rows : {1u, 2u, 3u, 50u}) {
       for (const bool skipped : {false, true}) {
         const NormalizerState state = StateOf("x", features, rows, skipped);
         std::string value;
