@@ -41,7 +41,7 @@ TEST(ApplyTest, OutputIsRoundedToItsTypeOnce) {
 
 TEST(ApplyTest, UnalignedInputAndOutputGiveTheSame) {
   Random random(5);
-  const auto x = NormalValues(random, 9 * 7, 5, 3);
+  const auto x = NormalValues(random, 63, 5, 3);
   for (const DataType type : kTypes) {
     const StoredRows stored(x, 7, type);
     const ScalingTable table =

@@ -204,7 +204,7 @@ TEST(FoldTest, WideningBordersDoNotShow) {
 
 TEST(FoldTest, UnalignedRowsGiveTheSameBits) {
   Random random(5);
-  const std::vector<double> x = NormalValues(random, 40 * 7, 5, 2);
+  const std::vector<double> x = NormalValues(random, 280, 5, 2);
   for (const DataType type :
        {DataType::kFp64, DataType::kFp32, DataType::kFp16, DataType::kBf16}) {
     const StoredRows stored(x, 7, type);
@@ -268,11 +268,11 @@ TEST(FoldTest, EqualRowsMayDwarfThePast) {
 TEST(FoldTest, EqualRowsMayDwarfThePastOfOneFeatureOnly) {
   Moments m(2);
   std::vector<double> column = {0};
-  std::vector<double> x(2 * 1000, kNan);
+  std::vector<double> x(2000, kNan);
   for (size_t r = 0; r < 1000; ++r) x[2 * r] = 5;
   x[1] = 0;
   ASSERT_EQ(FoldInto(x, &m, kSkipAll).kind, ValueProblem::kNone);
-  ASSERT_EQ(FoldInto(std::vector<double>(2 * 900, 0.1), &m, kSkipAll).kind,
+  ASSERT_EQ(FoldInto(std::vector<double>(1800, 0.1), &m, kSkipAll).kind,
             ValueProblem::kNone);
   column.insert(column.end(), 900, 0.1);
   ExpectWithinBound(m, 1, TwoPass(column));
@@ -451,7 +451,7 @@ TEST(OverflowTest, NamesTheFeature) {
   for (const auto& column : columns) {
     std::vector<double> x;
     for (const double value : column) x.insert(x.end(), {1, 2, value, 4});
-    const std::vector<double> ones(4 * 10, 1);
+    const std::vector<double> ones(40, 1);
     for (const bool past : {false, true}) {
       Moments m(4);
       if (past) FoldInto(ones, &m);
