@@ -77,15 +77,15 @@ _streamnorm() {
     get | stats | reset | freeze | unfreeze | delete | normalize | denormalize)
       if [[ $before == "$command" ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$(streamnorm "${server[@]}" --timeout 1 list -o name 2>/dev/null)" -- "$word")
-      elif [[ $command == *normalize ]];
-then mapfile - t COMPREPLY < < (compgen - f-- "$word") fi;
-;
+      elif [[ $command == *normalize ]]; then
+        mapfile -t COMPREPLY < <(compgen -f -- "$word")
+      fi
+      ;;
     completion)
       mapfile -t COMPREPLY < <(compgen -W 'bash' -- "$word")
-      ;
-    ;
-    esac
-    }
+      ;;
+  esac
+}
 complete -o filenames -F _streamnorm streamnorm
 )bash";
 

@@ -217,8 +217,8 @@ void AddStatsCommand(CommandLine* line) {
       ->option_text("N")
       ->check(MoreThanZero);
   command->footer(
-      "Numbers in csv and json read back as the very same values; tables show "
-      "six digits.");
+      "Numbers in csv and json read back as the very same values; tables\n"
+      "show six digits.");
 }
 
 }  // namespace streamnorm

@@ -18,21 +18,18 @@ namespace {
 using testing::ContainsRegex;
 using testing::HasSubstr;
 
-const char* ServerBinary() { return std::getenv("STREAMNORM_SERVER_BINARY"); }
+std::string ServerBinary() { return std::getenv("STREAMNORM_SERVER_BINARY"); }
 
-std::vector<std::string> Demo(const std::vector<std::string>& more = {}) {
-  std::vector<std::string> arguments = {
-      "demo", "--server_binary", ServerBinary(), "--data",
-      std::string(STREAMNORM_TEST_DATA) + "/breast_cancer.csv"};
-  arguments.insert(arguments.end(), more.begin(), more.end());
-  return arguments;
+std::vector<std::string> Demo(const std::string& server_binary) {
+  return {"demo", "--server_binary", server_binary, "--data",
+          std::string(STREAMNORM_TEST_DATA) + "/breast_cancer.csv"};
 }
 
 TEST(DemoTest, ItEndsWellAndLeavesNothing) {
   const TempDir dir;
   ProgramOptions options;
   options.environment = {"TMPDIR=" + dir.path()};
-  const Finished demo = RunStreamnorm(Demo(), options);
+  const Finished demo = RunStreamnorm(Demo(ServerBinary()), options);
   EXPECT_EQ(demo.code, 0) << demo.out << demo.err;
   EXPECT_THAT(demo.out, HasSubstr("kill -9"));
   EXPECT_THAT(demo.out, ContainsRegex("breast-cancer +11380 +11380 .* exact"));
@@ -45,7 +42,9 @@ TEST(DemoTest, InterruptedItLeavesNothing) {
   const TempDir dir;
   ProgramOptions options;
   options.environment = {"TMPDIR=" + dir.path()};
-  Program demo(Demo({"--passes", "1000"}), options);
+  std::vector<std::string> arguments = Demo(ServerBinary());
+  arguments.insert(arguments.end(), {"--passes", "1000"});
+  Program demo(arguments, options);
   while (!demo.HasEnded() &&
          demo.OutSoFar().find("3. 4 clients") == std::string::npos) {
     std::this_thread::yield();
@@ -59,8 +58,7 @@ TEST(DemoTest, AServerThatDoesNotStartIsAnErrorThatLeavesNothing) {
   const TempDir dir;
   ProgramOptions options;
   options.environment = {"TMPDIR=" + dir.path()};
-  const Finished demo =
-      RunStreamnorm(Demo({"--server_binary", "/bin/false"}), options);
+  const Finished demo = RunStreamnorm(Demo("/bin/false"), options);
   EXPECT_EQ(demo.code, 1);
   EXPECT_THAT(demo.err, HasSubstr("/bin/false: ended at once"));
   EXPECT_TRUE(std::filesystem::is_empty(dir.path()));

@@ -3,60 +3,20 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "stats/moments.h"
+#include "tests/stats/nist_data.h"
 #include "tests/stats/oracle.h"
 
 namespace streamnorm {
 namespace {
-
-struct DataSet {
-  std::string name;
-  std::vector<double> values;
-  Quad mean;
-  Quad deviation;  // n - 1
-};
-
-// A decimal number without exponent, to more digits than a double has.
-Quad ParseDecimal(const std::string& text) {
-  Quad value = 0;
-  Quad unit = 1;
-  bool fraction = false;
-  for (const char c : text) {
-    if (c == '.') {
-      fraction = true;
-    } else if (c != '-') {
-      value = value * 10 + (c - '0');
-      if (fraction) unit *= 10;
-    }
-  }
-  return text[0] == '-' ? -value / unit : value / unit;
-}
-
-double Lre(Quad got, Quad want) {
-  return std::min(15.0, CorrectDigits(got, want));
-}
-
-Quad SampleDeviation(Quad m2, uint64_t count) {
-  return SquareRoot(m2 / (count - 1));
-}
-
-// The digits a perfect algorithm gets of the deviation: what is missing was
-// lost when the decimal data were rounded to double.
-double DeviationCeiling(const DataSet& set) {
-  const ExactMoments exact = TwoPass(set.values);
-  return Lre(SampleDeviation(exact.m2, exact.count), set.deviation);
-}
 
 // Checks the set in batches of every size from 1 to 64 rows, and at once.
 void CheckEveryBatchSize(const DataSet& set) {
@@ -81,22 +41,6 @@ void CheckEveryBatchSize(const DataSet& set) {
               ceiling);
 }
 
-// NumAcc1 to 4 are small enough to be made here.
-DataSet NumAcc1() {
-  return {"NumAcc1", {10000001, 10000003, 10000002}, 10000002, 1};
-}
-
-DataSet AlternatingNumAcc(const std::string& name, const std::string& integer) {
-  DataSet set{name, {}, ParseDecimal(integer + ".2"), Quad{1} / 10};
-  const double below = std::stod(integer + ".1");
-  const double above = std::stod(integer + ".3");
-  set.values.push_back(std::stod(integer + ".2"));
-  for (int i = 0; i < 500; ++i) {
-    set.values.insert(set.values.end(), {below, above});
-  }
-  return set;
-}
-
 TEST(NumAccTest, One) { CheckEveryBatchSize(NumAcc1()); }
 TEST(NumAccTest, Two) {
   CheckEveryBatchSize(AlternatingNumAcc("NumAcc2", "1"));
@@ -108,40 +52,19 @@ TEST(NumAccTest, Four) {
   CheckEveryBatchSize(AlternatingNumAcc("NumAcc4", "10000000"));
 }
 
-// The sets of $STREAMNORM_SHARED_DIR/data/nist.
 class NistFilesTest : public testing::Test {
  protected:
   void SetUp() override {
-    const char* shared = std::getenv("STREAMNORM_SHARED_DIR");
-    folder_ = std::string(shared == nullptr ? "" : shared) + "/data/nist/";
-    std::ifstream file(folder_ + "strd_univariate.json");
-    if (!file) {
-      GTEST_SKIP() << "NO NIST DATA: want " << folder_
-                   << "strd_univariate.json, named by STREAMNORM_SHARED_DIR";
-    }
-    certified_ = nlohmann::json::parse(file);
+    if (!nist_.available()) GTEST_SKIP() << nist_.why_not();
   }
 
-  DataSet Load(const std::string& name) const {
-    const nlohmann::json& c = certified_.at(name);
-    DataSet set{name,
-                {},
-                ParseDecimal(c.at("exact_mean_40")),
-                ParseDecimal(c.at("exact_sd_40"))};
-    std::ifstream file(folder_ + name + ".txt");
-    for (double value; file >> value;) set.values.push_back(value);
-    EXPECT_EQ(set.values.size(), c.at("n")) << name;
-    return set;
-  }
-
-  std::string folder_;
-  nlohmann::json certified_;
+  const NistFiles nist_;
 };
 
 TEST_F(NistFilesTest, EverySetReachesItsCeiling) {
-  EXPECT_EQ(certified_.size(), 9u);
-  for (const auto& [name, unused] : certified_.items()) {
-    CheckEveryBatchSize(Load(name));
+  EXPECT_EQ(nist_.certified().size(), 9u);
+  for (const auto& [name, unused] : nist_.certified().items()) {
+    CheckEveryBatchSize(nist_.Load(name));
   }
 }
 
@@ -149,13 +72,13 @@ TEST_F(NistFilesTest, GeneratedSetsAreTheFiles) {
   for (const DataSet& set : {NumAcc1(), AlternatingNumAcc("NumAcc2", "1"),
                              AlternatingNumAcc("NumAcc3", "1000000"),
                              AlternatingNumAcc("NumAcc4", "10000000")}) {
-    EXPECT_EQ(set.values, Load(set.name).values) << set.name;
+    EXPECT_EQ(set.values, nist_.Load(set.name).values) << set.name;
   }
 }
 
 // The 40 digits taken as the truth continue the 15 that NIST certifies.
 TEST_F(NistFilesTest, ExactDigitsAgreeWithTheCertifiedOnes) {
-  for (const auto& [name, c] : certified_.items()) {
+  for (const auto& [name, c] : nist_.certified().items()) {
     EXPECT_GE(CorrectDigits(ParseDecimal(c.at("certified_mean")),
                             ParseDecimal(c.at("exact_mean_40"))),
               14)
