@@ -611,7 +611,11 @@ absl::Status Handler::DoClose(const v1::CloseSessionRequest& request) {
     const auto normalizer = registry_->Find(id);
     if (normalizer.ok()) (*normalizer)->DropLedger((*session)->id());
   }
-  queue_->DeleteSession((*session)->id());
+  // A damaged normalizer may have a ledger of it, which must not outlive its
+  // session; then the record stays until the next start at least.
+  if (registry_->quarantined().empty()) {
+    queue_->DeleteSession((*session)->id());
+  }
   return absl::OkStatus();
 }
 
