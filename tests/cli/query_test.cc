@@ -54,8 +54,8 @@ std::vector<v1::FeatureStatistics> Features() {
   std::vector<v1::FeatureStatistics> features(4);
   const double means[] = {1, 3, 0, 2};
   const char* names[] = {"b", "a", "d", "c"};
-  for (int i = 0; i < 4; ++i) {
-    features[i].set_index(i);
+  for (size_t i = 0; i < 4; ++i) {
+    features[i].set_index(static_cast<int64_t>(i));
     features[i].set_name(names[i]);
     features[i].set_mean(means[i]);
     features[i].set_count(i == 2 ? 0 : 5);  // feature 2 has no values

@@ -72,7 +72,7 @@ TEST(LedgerTest, AgreesWithASetUnderRandomOrder) {
 
 TEST(LedgerTest, RestoresFromItsRecord) {
   Ledger ledger;
-  for (const uint64_t s : {1, 2, 5, 9, 1000}) {
+  for (const uint64_t s : {1u, 2u, 5u, 9u, 1000u}) {
     ledger.Count(s, kEpoch, kFingerprint, 3);
   }
   const LedgerRecord record = ledger.ToRecord("n", SessionId());
