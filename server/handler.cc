@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/barrier_token.h"
+#include "server/definition_validation.h"
 #include "server/errors.h"
 #include "server/validation.h"
 #include "server/wire.h"
@@ -47,11 +47,6 @@ uint32_t FingerprintOf(const v1::MergeMomentsRequest& request) {
                       {reinterpret_cast<const char*>(&count), sizeof(count)}});
 }
 
-template <typename Id>
-std::string IdBytes(const Id& id) {
-  return {reinterpret_cast<const char*>(id.data()), id.size()};
-}
-
 void Describe(const Normalizer& normalizer, bool with_feature_names,
               v1::Normalizer* response) {
   normalizer.Read([&](const NormalizerDefinition& definition,
@@ -88,7 +83,7 @@ void Handler::Normalize(const v1::NormalizeRequest& request,
     call.source.fingerprint = FingerprintOf(request);
   }
   call.schema_hash = request.schema_hash();
-  auto normalizer = Find(request.name());
+  auto normalizer = FindNormalizer(*registry_, request.name());
   if (absl::IsNotFound(normalizer.status()) && options_.auto_create &&
       updates) {
     normalizer = AutoCreate(request, call);
@@ -132,7 +127,7 @@ void Handler::MergeMoments(const v1::MergeMomentsRequest& request,
                             request.fail_if_frozen());
   if (!source.ok()) return done(source.status());
   source->fingerprint = FingerprintOf(request);
-  const auto normalizer = Find(request.name());
+  const auto normalizer = FindNormalizer(*registry_, request.name());
   if (!normalizer.ok()) return done(normalizer.status());
   const auto moments =
       ParseMoments(request, (*normalizer)->features(), (*normalizer)->id());
@@ -167,7 +162,7 @@ void Handler::Denormalize(const v1::DenormalizeRequest& request,
 
 absl::Status Handler::DoDenormalize(const v1::DenormalizeRequest& request,
                                     v1::DenormalizeResponse* response) const {
-  const auto normalizer = Find(request.name());
+  const auto normalizer = FindNormalizer(*registry_, request.name());
   if (!normalizer.ok()) return normalizer.status();
   std::vector<double> values_in, values_out;
   const auto input = ParseTensor(request.input(), (*normalizer)->features(),
@@ -220,7 +215,8 @@ absl::StatusOr<Handler::NormalizerPtr> Handler::AutoCreate(
   }
   auto created = registry_->Create(*definition, /*validate_only=*/false);
   // Someone else may have been first.
-  if (absl::IsAlreadyExists(created.status())) return Find(request.name());
+  if (absl::IsAlreadyExists(created.status()))
+    return FindNormalizer(*registry_, request.name());
   return created;
 }
 
@@ -289,7 +285,7 @@ void Handler::GetStatistics(const v1::GetStatisticsRequest& request,
 
 absl::Status Handler::DoGetStatistics(const v1::GetStatisticsRequest& request,
                                       v1::Statistics* response) const {
-  const auto normalizer = Find(request.name());
+  const auto normalizer = FindNormalizer(*registry_, request.name());
   if (!normalizer.ok()) return normalizer.status();
   if (!v1::GetStatisticsRequest::View_IsValid(request.view())) {
     return InvalidField("view", absl::StrCat(int{request.view()}),
@@ -358,7 +354,7 @@ absl::StatusOr<Handler::NormalizerPtr> Handler::DoCreate(
 
 void Handler::GetNormalizer(const v1::GetNormalizerRequest& request,
                             v1::Normalizer* response, Done done) {
-  const auto normalizer = Find(request.name());
+  const auto normalizer = FindNormalizer(*registry_, request.name());
   if (normalizer.ok()) {
     Describe(**normalizer, /*with_feature_names=*/true, response);
   }
@@ -453,7 +449,7 @@ void Handler::ResetStatistics(const v1::ResetStatisticsRequest& request,
 absl::StatusOr<Handler::NormalizerPtr> Handler::DoReset(
     const v1::ResetStatisticsRequest& request) {
   if (auto s = committer_->AcceptingUpdates(); !s.ok()) return s;
-  auto normalizer = Find(request.name());
+  auto normalizer = FindNormalizer(*registry_, request.name());
   if (!normalizer.ok()) return normalizer;
   auto s =
       (*normalizer)
@@ -476,7 +472,7 @@ void Handler::UnfreezeNormalizer(const v1::UnfreezeNormalizerRequest& request,
 absl::StatusOr<Handler::NormalizerPtr> Handler::SetFrozen(
     absl::string_view name, bool frozen) {
   if (auto s = committer_->AcceptingUpdates(); !s.ok()) return s;
-  auto normalizer = Find(name);
+  auto normalizer = FindNormalizer(*registry_, name);
   if (!normalizer.ok()) return normalizer;
   auto s =
       (*normalizer)->UpdateDefinition(0, [&](NormalizerDefinition* definition) {
@@ -487,182 +483,11 @@ absl::StatusOr<Handler::NormalizerPtr> Handler::SetFrozen(
   return normalizer;
 }
 
-absl::StatusOr<Handler::NormalizerPtr> Handler::Find(
-    absl::string_view name) const {
-  const auto id = ParseName("name", name);
-  if (!id.ok()) return id.status();
-  return registry_->Find(*id);
-}
-
 void Handler::AnswerWhenDurable(absl::StatusOr<NormalizerPtr> normalizer,
                                 v1::Normalizer* response, Done done) {
   if (!normalizer.ok()) return done(normalizer.status());
   Describe(**normalizer, /*with_feature_names=*/true, response);
   queue_->WhenDurable(std::move(done));
-}
-
-// Sessions.
-
-void Handler::OpenSession(const v1::OpenSessionRequest& request,
-                          v1::OpenSessionResponse* response, Done done) {
-  constexpr size_t kMaxClientBytes = 256;
-  if (auto s = committer_->AcceptingUpdates(); !s.ok()) return done(s);
-  if (request.client().size() > kMaxClientBytes) {
-    return done(InvalidField("client",
-                             absl::StrCat(request.client().size(), " bytes"),
-                             absl::StrCat("at most ", kMaxClientBytes)));
-  }
-  const auto session = sessions_->Open(request.client());
-  if (!session.ok()) return done(session.status());
-  queue_->AddSession((*session)->ToRecord());
-  response->set_session(IdBytes((*session)->id().bytes));
-  response->set_epoch((*session)->epoch());
-  response->set_history_id(IdBytes(options_.history_id));
-  response->set_incarnation(options_.incarnation);
-  queue_->WhenDurable(std::move(done));
-}
-
-void Handler::ResumeSession(const v1::ResumeSessionRequest& request,
-                            v1::ResumeSessionResponse* response, Done done) {
-  if (auto s = DoResume(request, response); !s.ok()) return done(s);
-  queue_->WhenDurable(std::move(done));
-}
-
-absl::Status Handler::DoResume(const v1::ResumeSessionRequest& request,
-                               v1::ResumeSessionResponse* response) {
-  if (auto s = committer_->AcceptingUpdates(); !s.ok()) return s;
-  BarrierToken token;
-  if (!request.token().empty() && !request.session().empty()) {
-    return InvalidField("token", "set beside session", "one of the two");
-  }
-  if (!request.token().empty()) {
-    auto decoded = DecodeToken(request.token());
-    if (!decoded.ok()) return decoded.status();
-    token = *std::move(decoded);
-    if (token.history_id != options_.history_id) {
-      return MakeError(Reason::kHistoryLost,
-                       "token: of another history, this store was restored "
-                       "or lost data since; start the job from a checkpoint "
-                       "made with this store");
-    }
-  } else {
-    const auto id = ParseSessionId("session", request.session());
-    if (!id.ok()) return id.status();
-    token.session = *id;
-  }
-  const auto session = sessions_->Find(token.session);
-  if (!session.ok()) return session.status();
-  // The old epoch ends here; then the ledgers are read. See Normalizer::Admit.
-  const auto record = (*session)->RaiseEpoch();
-  if (!record.ok()) return record.status();
-  queue_->AddSession(*record);
-  response->set_session(IdBytes(token.session.bytes));
-  response->set_epoch(record->epoch);
-  response->set_history_id(IdBytes(options_.history_id));
-  response->set_incarnation(options_.incarnation);
-  for (const std::string& id : (*session)->normalizers()) {
-    const auto normalizer = registry_->Find(id);
-    if (!normalizer.ok()) continue;  // deleted, or not served
-    const auto progress = (*normalizer)->SessionProgress(token.session);
-    if (!progress) continue;
-    auto* proto = response->add_progress();
-    ToProto(id, *progress, proto);
-    const auto at = token.sequences.find(id);
-    if (at == token.sequences.end()) continue;
-    proto->set_token_sequence(at->second);
-    if (progress->applied_sequence < at->second) {
-      return MakeError(
-          Reason::kHistoryLost,
-          absl::StrCat("token: knows ", NormalizerName(id), " up to sequence ",
-                       at->second, ", this store up to ",
-                       progress->applied_sequence));
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<std::shared_ptr<Session>> Handler::FindSession(
-    const std::string& session_bytes, uint64_t epoch) const {
-  const auto id = ParseSessionId("session", session_bytes);
-  if (!id.ok()) return id.status();
-  auto session = sessions_->Find(*id);
-  if (!session.ok()) return session;
-  if ((*session)->epoch() != epoch) {
-    return EpochFenced(epoch, (*session)->epoch());
-  }
-  return session;
-}
-
-void Handler::CloseSession(const v1::CloseSessionRequest& request,
-                           google::protobuf::Empty*, Done done) {
-  if (auto s = DoClose(request); !s.ok()) return done(s);
-  queue_->WhenDurable(std::move(done));
-}
-
-absl::Status Handler::DoClose(const v1::CloseSessionRequest& request) {
-  if (auto s = committer_->AcceptingUpdates(); !s.ok()) return s;
-  const auto session = FindSession(request.session(), request.epoch());
-  if (!session.ok()) return session.status();
-  // First nothing is counted any more, then the ledgers go, then the record:
-  // whatever a crash cuts off, no ledger is left without its session.
-  (*session)->Fence();
-  sessions_->Remove((*session)->id());
-  for (const std::string& id : (*session)->normalizers()) {
-    const auto normalizer = registry_->Find(id);
-    if (normalizer.ok()) (*normalizer)->DropLedger((*session)->id());
-  }
-  // A damaged normalizer may have a ledger of it, which must not outlive its
-  // session; then the record stays until the next start at least.
-  if (registry_->quarantined().empty()) {
-    queue_->DeleteSession((*session)->id());
-  }
-  return absl::OkStatus();
-}
-
-absl::Status Handler::SkipSequences(
-    const v1::BarrierRequest& request,
-    const std::shared_ptr<Session>& session) const {
-  for (const auto& skipped : request.skipped()) {
-    const auto normalizer = Find(skipped.name());
-    if (absl::IsNotFound(normalizer.status())) continue;  // deleted
-    if (!normalizer.ok()) return normalizer.status();
-    if (auto s = (*normalizer)
-                     ->SkipSequences(session, request.epoch(),
-                                     {skipped.sequences().begin(),
-                                      skipped.sequences().end()});
-        !s.ok()) {
-      return s;
-    }
-  }
-  return absl::OkStatus();
-}
-
-void Handler::Barrier(const v1::BarrierRequest& request,
-                      v1::BarrierResponse* response, Done done) {
-  const auto session = FindSession(request.session(), request.epoch());
-  if (!session.ok()) return done(session.status());
-  if (auto s = SkipSequences(request, *session); !s.ok()) return done(s);
-  BarrierToken token;
-  token.history_id = options_.history_id;
-  token.session = (*session)->id();
-  for (const std::string& id : (*session)->normalizers()) {
-    const auto normalizer = registry_->Find(id);
-    if (!normalizer.ok()) continue;
-    const auto progress = (*normalizer)->SessionProgress(token.session);
-    if (!progress) continue;
-    token.sequences[id] = progress->applied_sequence;
-    ToProto(id, *progress, response->add_progress());
-  }
-  response->set_token(EncodeToken(token));
-  queue_->WhenDurable([this, response, session_id = token.session,
-                       done = std::move(done)](absl::Status status) {
-    for (auto& progress : *response->mutable_progress()) {
-      const auto normalizer = Find(progress.name());
-      if (!normalizer.ok()) continue;
-      progress.set_durable_sequence((*normalizer)->DurableSequence(session_id));
-    }
-    done(std::move(status));
-  });
 }
 
 }  // namespace streamnorm

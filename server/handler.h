@@ -22,7 +22,7 @@ namespace streamnorm {
 
 // What each RPC of NormalizerService does, without gRPC: check the request,
 // act on the domain, answer, and wait for the disk where the answer promises
-// it. Every transport calls this.
+// it. Every transport calls this. (Those of sessions are SessionHandler's.)
 //
 // Safe for concurrent use. Each method calls `done` exactly once: before it
 // returns, or on the committer's thread; request and response must live until
@@ -71,19 +71,9 @@ class Handler {
   void GetStatistics(const v1::GetStatisticsRequest& request,
                      v1::Statistics* response, Done done);
 
-  void OpenSession(const v1::OpenSessionRequest& request,
-                   v1::OpenSessionResponse* response, Done done);
-  void ResumeSession(const v1::ResumeSessionRequest& request,
-                     v1::ResumeSessionResponse* response, Done done);
-  void CloseSession(const v1::CloseSessionRequest& request,
-                    google::protobuf::Empty* response, Done done);
-  void Barrier(const v1::BarrierRequest& request, v1::BarrierResponse* response,
-               Done done);
-
  private:
   using NormalizerPtr = std::shared_ptr<Normalizer>;
 
-  absl::StatusOr<NormalizerPtr> Find(absl::string_view name) const;
   absl::StatusOr<NormalizerPtr> AutoCreate(const v1::NormalizeRequest& request,
                                            NormalizeCall call);
   absl::Status TryOnNew(const NormalizerDefinition& definition,
@@ -91,8 +81,6 @@ class Handler {
                         NormalizeCall call) const;
   absl::StatusOr<UpdateSource> ParseSource(bool has_id, const v1::UpdateId& id,
                                            bool fail_if_frozen) const;
-  absl::StatusOr<std::shared_ptr<Session>> FindSession(
-      const std::string& session, uint64_t epoch) const;
 
   // Each does one RPC up to the point where only the disk is missing.
   absl::StatusOr<NormalizerPtr> DoCreate(
@@ -107,11 +95,6 @@ class Handler {
                              v1::DenormalizeResponse* response) const;
   absl::Status DoGetStatistics(const v1::GetStatisticsRequest& request,
                                v1::Statistics* response) const;
-  absl::Status DoResume(const v1::ResumeSessionRequest& request,
-                        v1::ResumeSessionResponse* response);
-  absl::Status SkipSequences(const v1::BarrierRequest& request,
-                             const std::shared_ptr<Session>& session) const;
-  absl::Status DoClose(const v1::CloseSessionRequest& request);
 
   // Answers with the normalizer once its change is on disk.
   void AnswerWhenDurable(absl::StatusOr<NormalizerPtr> normalizer,

@@ -171,6 +171,15 @@ void TuneAllocator() {
 }
 
 int Main(int argc, char** argv) {
+  // Before any thread exists (grpc_init makes some), so that none of them gets
+  // the signals: they are for sigwait below, however early they come.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+
   TuneAllocator();
   // Never given back: ending gRPC can take seconds, and the process ends
   // anyway.
@@ -192,14 +201,6 @@ int Main(int argc, char** argv) {
     return Report(absl::InvalidArgumentError(wrong));
   }
   SetLogLevel(flags.log_level);
-
-  // Before any thread exists, so that none of them gets the signals.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGINT);
-  sigaddset(&signals, SIGTERM);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  signal(SIGPIPE, SIG_IGN);
 
   auto store = OpenStore(flags);
   if (!store.ok()) return Report(store.status());

@@ -7,9 +7,9 @@
 
 namespace streamnorm {
 
-template <typename Request, typename Response>
+template <typename Face, typename Request, typename Response>
 NormalizerService::Unary* NormalizerService::Call(
-    void (Handler::*method)(const Request&, Response*, Handler::Done),
+    Face* face, void (Face::*method)(const Request&, Response*, Handler::Done),
     Context* context, const Request* request, Response* response) {
   Unary* reactor = context->DefaultReactor();
   if (context->IsCancelled()) {
@@ -26,37 +26,49 @@ NormalizerService::Unary* NormalizerService::Call(
   if (draining_) {
     finish(MakeError(Reason::kShuttingDown, "the server is shutting down"));
   } else {
-    (handler_->*method)(*request, response, finish);
+    (face->*method)(*request, response, finish);
   }
   return reactor;
 }
 
 // One line per RPC.
-#define STREAMNORM_RPC(name, Request, Response)                       \
+#define STREAMNORM_RPC(Face, face, name, Request, Response)           \
   NormalizerService::Unary* NormalizerService::name(                  \
       Context* context, const Request* request, Response* response) { \
-    return Call(&Handler::name, context, request, response);          \
+    return Call(face, &Face::name, context, request, response);       \
   }
-STREAMNORM_RPC(CreateNormalizer, v1::CreateNormalizerRequest, v1::Normalizer)
-STREAMNORM_RPC(GetNormalizer, v1::GetNormalizerRequest, v1::Normalizer)
-STREAMNORM_RPC(ListNormalizers, v1::ListNormalizersRequest,
-               v1::ListNormalizersResponse)
-STREAMNORM_RPC(UpdateNormalizer, v1::UpdateNormalizerRequest, v1::Normalizer)
-STREAMNORM_RPC(DeleteNormalizer, v1::DeleteNormalizerRequest,
-               google::protobuf::Empty)
-STREAMNORM_RPC(ResetStatistics, v1::ResetStatisticsRequest, v1::Normalizer)
-STREAMNORM_RPC(FreezeNormalizer, v1::FreezeNormalizerRequest, v1::Normalizer)
-STREAMNORM_RPC(UnfreezeNormalizer, v1::UnfreezeNormalizerRequest,
+STREAMNORM_RPC(Handler, handler_, CreateNormalizer, v1::CreateNormalizerRequest,
                v1::Normalizer)
-STREAMNORM_RPC(Normalize, v1::NormalizeRequest, v1::NormalizeResponse)
-STREAMNORM_RPC(Denormalize, v1::DenormalizeRequest, v1::DenormalizeResponse)
-STREAMNORM_RPC(MergeMoments, v1::MergeMomentsRequest, v1::MergeMomentsResponse)
-STREAMNORM_RPC(GetStatistics, v1::GetStatisticsRequest, v1::Statistics)
-STREAMNORM_RPC(OpenSession, v1::OpenSessionRequest, v1::OpenSessionResponse)
-STREAMNORM_RPC(ResumeSession, v1::ResumeSessionRequest,
-               v1::ResumeSessionResponse)
-STREAMNORM_RPC(CloseSession, v1::CloseSessionRequest, google::protobuf::Empty)
-STREAMNORM_RPC(Barrier, v1::BarrierRequest, v1::BarrierResponse)
+STREAMNORM_RPC(Handler, handler_, GetNormalizer, v1::GetNormalizerRequest,
+               v1::Normalizer)
+STREAMNORM_RPC(Handler, handler_, ListNormalizers, v1::ListNormalizersRequest,
+               v1::ListNormalizersResponse)
+STREAMNORM_RPC(Handler, handler_, UpdateNormalizer, v1::UpdateNormalizerRequest,
+               v1::Normalizer)
+STREAMNORM_RPC(Handler, handler_, DeleteNormalizer, v1::DeleteNormalizerRequest,
+               google::protobuf::Empty)
+STREAMNORM_RPC(Handler, handler_, ResetStatistics, v1::ResetStatisticsRequest,
+               v1::Normalizer)
+STREAMNORM_RPC(Handler, handler_, FreezeNormalizer, v1::FreezeNormalizerRequest,
+               v1::Normalizer)
+STREAMNORM_RPC(Handler, handler_, UnfreezeNormalizer,
+               v1::UnfreezeNormalizerRequest, v1::Normalizer)
+STREAMNORM_RPC(Handler, handler_, Normalize, v1::NormalizeRequest,
+               v1::NormalizeResponse)
+STREAMNORM_RPC(Handler, handler_, Denormalize, v1::DenormalizeRequest,
+               v1::DenormalizeResponse)
+STREAMNORM_RPC(Handler, handler_, MergeMoments, v1::MergeMomentsRequest,
+               v1::MergeMomentsResponse)
+STREAMNORM_RPC(Handler, handler_, GetStatistics, v1::GetStatisticsRequest,
+               v1::Statistics)
+STREAMNORM_RPC(SessionHandler, session_handler_, OpenSession,
+               v1::OpenSessionRequest, v1::OpenSessionResponse)
+STREAMNORM_RPC(SessionHandler, session_handler_, ResumeSession,
+               v1::ResumeSessionRequest, v1::ResumeSessionResponse)
+STREAMNORM_RPC(SessionHandler, session_handler_, CloseSession,
+               v1::CloseSessionRequest, google::protobuf::Empty)
+STREAMNORM_RPC(SessionHandler, session_handler_, Barrier, v1::BarrierRequest,
+               v1::BarrierResponse)
 #undef STREAMNORM_RPC
 
 NormalizeStreamCall* NormalizerService::NormalizeStream(Context*) {

@@ -9,15 +9,17 @@
 #include "server/handler.h"
 #include "server/mutex.h"
 #include "server/normalize_stream_call.h"
+#include "server/session_handler.h"
 #include "streamnorm/v1/normalizer_service.grpc.pb.h"
 
 namespace streamnorm {
 
-// The gRPC face of Handler: decides nothing. Safe for concurrent use.
+// The gRPC face of the handlers: decides nothing. Safe for concurrent use.
 class NormalizerService final : public v1::NormalizerService::CallbackService {
  public:
-  // `handler` outlives it.
-  explicit NormalizerService(Handler* handler) : handler_(handler) {}
+  // Both outlive it.
+  NormalizerService(Handler* handler, SessionHandler* session_handler)
+      : handler_(handler), session_handler_(session_handler) {}
 
   // Refuses new calls (UNAVAILABLE), and waits until those that were read are
   // answered and every stream is ended, at most until `deadline`.
@@ -71,11 +73,13 @@ class NormalizerService final : public v1::NormalizerService::CallbackService {
                  v1::BarrierResponse* response) override;
 
  private:
-  template <typename Request, typename Response>
-  Unary* Call(void (Handler::*method)(const Request&, Response*, Handler::Done),
+  template <typename Face, typename Request, typename Response>
+  Unary* Call(Face* face,
+              void (Face::*method)(const Request&, Response*, Handler::Done),
               Context* context, const Request* request, Response* response);
 
   Handler* const handler_;
+  SessionHandler* const session_handler_;
   std::atomic<bool> draining_{false};
   std::atomic<int64_t> in_flight_{0};  // unary calls
   Mutex mu_;

@@ -15,6 +15,7 @@
 #include "server/limits.h"
 #include "server/normalizer_service.h"
 #include "server/registry.h"
+#include "server/session_handler.h"
 #include "server/sessions.h"
 #include "storage/statistics_store.h"
 
@@ -69,6 +70,7 @@ class Server {
   Registry registry_;
   std::unique_ptr<Committer> committer_;
   Handler handler_;
+  SessionHandler session_handler_;
   NormalizerService normalizer_service_;
   AdminService admin_service_;
   std::unique_ptr<grpc::Server> grpc_server_;

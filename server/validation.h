@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -10,8 +11,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "server/limits.h"
 #include "server/normalizer.h"
+#include "server/registry.h"
 #include "server/sessions.h"
 #include "stats/moments.h"
 #include "stats/scaling.h"
@@ -20,25 +21,21 @@
 
 namespace streamnorm {
 
-// Every check of a request, with the domain value it stands for. What comes
-// out may be used without looking again. All errors are INVALID_ARGUMENT or
+// Every check of a request, with the domain value it stands for; what a
+// normalizer is to be is checked in definition_validation.h. What comes out may
+// be used without looking again. All errors are INVALID_ARGUMENT or
 // RESOURCE_EXHAUSTED and name path, got and want.
 
 // The id in `normalizers/{id}`; `field` names the request's field.
 absl::StatusOr<std::string> ParseName(absl::string_view field,
                                       absl::string_view name);
 
+// The normalizer that a request's `name` names: also NOT_FOUND, DATA_LOSS.
+absl::StatusOr<std::shared_ptr<Normalizer>> FindNormalizer(
+    const Registry& registry, absl::string_view name);
+
 // [a-z][a-z0-9._-]{0,127}
 absl::Status CheckId(absl::string_view field, absl::string_view id);
-
-// What a create request asks for; birth generation and times are not set.
-absl::StatusOr<NormalizerDefinition> ParseCreate(
-    const v1::CreateNormalizerRequest& request, const Limits& limits);
-
-// Replaces one field of a definition, checked, by that of `wanted`.
-// `path` is an element of an update mask.
-absl::Status ApplyChange(absl::string_view path, const v1::Normalizer& wanted,
-                         NormalizerDefinition* definition);
 
 // Rows of `features` features. The view points into `tensor`, or into
 // `*converted` if the rows came as `values`.

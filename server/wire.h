@@ -60,6 +60,12 @@ void ToProto(const std::string& normalizer_id, const Progress& progress,
 
 std::string ToBytes(const std::vector<double>& values);
 
+// A session's or a history's id.
+template <typename Id>
+std::string IdBytes(const Id& id) {
+  return {reinterpret_cast<const char*>(id.data()), id.size()};
+}
+
 }  // namespace streamnorm
 
 #endif  // STREAMNORM_SERVER_WIRE_H_

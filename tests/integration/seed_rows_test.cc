@@ -1,8 +1,6 @@
 // The problem the project began with: two different rows of 32 large inputs
 // that layer normalization makes look the same.
 
-#include "tests/testing/seed_rows.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -10,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "client/cli/demo_rows.h"
 #include "client/streamnorm_client.h"
 #include "tests/testing/server_under_test.h"
 #include "tests/testing/temp_dir.h"
@@ -39,8 +38,8 @@ Row LayerNorm(const Row& row) {
 }
 
 TEST(SeedRowsTest, RunningStatisticsTellThemApartWhereLayerNormDoesNot) {
-  const Row first(kSeedRows[0], kSeedRows[0] + kSeedFeatures);
-  const Row second(kSeedRows[1], kSeedRows[1] + kSeedFeatures);
+  const Row first(kDemoSeedRows[0].begin(), kDemoSeedRows[0].end());
+  const Row second(kDemoSeedRows[1].begin(), kDemoSeedRows[1].end());
   const double layer_norm = MeanDistance(LayerNorm(first), LayerNorm(second));
   EXPECT_NEAR(layer_norm, 0.0012, 0.0002);
 
@@ -48,7 +47,7 @@ TEST(SeedRowsTest, RunningStatisticsTellThemApartWhereLayerNormDoesNot) {
   ServerUnderTest server({"--listen", "unix:" + (dir / "socket"),
                           "--store=memory", "--log_level=warning"});
   auto client = *Client::Connect(server.address());
-  ASSERT_TRUE(client->GetOrCreateNormalizer("seed", kSeedFeatures).ok());
+  ASSERT_TRUE(client->GetOrCreateNormalizer("seed", kDemoSeedFeatures).ok());
   auto session = *client->OpenSession("test");
   // A stream of such rows: the direction of the two, a common scale that
   // varies by 25 %, and 1 % of noise on each input.
@@ -59,26 +58,27 @@ TEST(SeedRowsTest, RunningStatisticsTellThemApartWhereLayerNormDoesNot) {
     Row batch;
     for (int r = 0; r < 2; ++r) {
       const double s = scale(random);
-      for (size_t j = 0; j < kSeedFeatures; ++j) {
+      for (size_t j = 0; j < kDemoSeedFeatures; ++j) {
         batch.push_back(s * noise(random) * (first[j] + second[j]) / 2);
       }
     }
-    ASSERT_TRUE(
-        session
-            ->Normalize("seed",
-                        RowsOf(std::span<const double>(batch), kSeedFeatures),
-                        v1::UPDATE_ONLY)
-            .ok());
+    ASSERT_TRUE(session
+                    ->Normalize("seed",
+                                RowsOf(std::span<const double>(batch),
+                                       kDemoSeedFeatures),
+                                v1::UPDATE_ONLY)
+                    .ok());
   }
   Row both = first;
   both.insert(both.end(), second.begin(), second.end());
   const auto answer = client->NormalizeOnly(
-      "seed", RowsOf(std::span<const double>(both), kSeedFeatures));
+      "seed", RowsOf(std::span<const double>(both), kDemoSeedFeatures));
   ASSERT_TRUE(answer.ok()) << answer.status();
   const auto* z =
       reinterpret_cast<const double*>(answer->output().data().data());
-  const double ours = MeanDistance(
-      Row(z, z + kSeedFeatures), Row(z + kSeedFeatures, z + 2 * kSeedFeatures));
+  const double ours =
+      MeanDistance(Row(z, z + kDemoSeedFeatures),
+                   Row(z + kDemoSeedFeatures, z + 2 * kDemoSeedFeatures));
   EXPECT_GE(ours, 0.5);
   std::printf(
       "mean distance of the two rows per feature: layer normalization %.4f, "

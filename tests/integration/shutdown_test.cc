@@ -4,6 +4,10 @@
 
 #include <atomic>
 #include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -25,6 +29,26 @@ class ShutdownTest : public testing::Test {
   TempDir dir_;
   ServerUnderTest server_;
 };
+
+// One thread that takes SIGTERM, and the server dies of it instead of ending.
+TEST_F(ShutdownTest, NoThreadButTheOneThatWaitsForItTakesSigterm) {
+  const auto tasks =
+      std::filesystem::path("/proc") / std::to_string(server_.pid()) / "task";
+  int threads = 0;
+  for (const auto& task : std::filesystem::directory_iterator(tasks)) {
+    // sigwait(2) unblocks for the main thread what it waits for.
+    if (task.path().filename() == std::to_string(server_.pid())) continue;
+    std::ifstream status(task.path() / "status");
+    std::string line;
+    while (std::getline(status, line) && !line.starts_with("SigBlk:")) {
+    }
+    const uint64_t blocked = std::stoull(line.substr(7), nullptr, 16);
+    EXPECT_TRUE(blocked >> (SIGTERM - 1) & 1) << task.path();
+    EXPECT_TRUE(blocked >> (SIGINT - 1) & 1) << task.path();
+    ++threads;
+  }
+  EXPECT_GE(threads, 2) << "gRPC has some, and the committer";
+}
 
 TEST_F(ShutdownTest, WithOpenStreamsItEndsSoonWithEverythingCommitted) {
   constexpr int kStreams = 100;

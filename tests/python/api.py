@@ -25,6 +25,9 @@ FeatureStatistics = pb.FeatureStatistics
 Code = grpc.StatusCode
 
 DEADLINE_SECONDS = 30
+# Relative error of one rounding to the type, and half its smallest number.
+TYPES = {FP64: (2e-16, 0), FP32: (2.0 ** -23, 0), FP16: (2.0 ** -10, 2 ** -24),
+         BF16: (2.0 ** -7, 0)}
 PLAIN = {FP16: "<f2", FP32: "<f4", FP64: "<f8"}
 COLUMNS = {"index": "<i8", "count": "<u8", "missing_count": "<u8",
            "infinite_count": "<u8", "state": "u1", "mean": "<f8",

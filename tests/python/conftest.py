@@ -22,7 +22,7 @@ def generate_stubs():
 generate_stubs()
 # An idle client answers a server that says goodbye only when it next polls.
 os.environ["GRPC_CLIENT_CHANNEL_BACKUP_POLL_INTERVAL_MS"] = "50"
-pytest.register_assert_rewrite("api", "server_process")
+pytest.register_assert_rewrite("api", "rows", "server_process")
 
 import api  # noqa: E402  the stubs come first
 from server_process import ServerProcess  # noqa: E402
@@ -58,6 +58,17 @@ def shared_client(shared_server):
 def client(shared_client):
     """A client of the server that all tests share."""
     return shared_client
+
+
+@pytest.fixture
+def made(client):
+    """A new normalizer of two features."""
+    return client.create(2)
+
+
+@pytest.fixture
+def session(client):
+    return client.open_session()
 
 
 @pytest.fixture

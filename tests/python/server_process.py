@@ -10,6 +10,8 @@ import time
 START_SECONDS = 60
 STOP_SECONDS = 60
 
+SLOW_COMMITS = "--commit_interval_ms=60000"  # nothing is durable by itself
+
 
 class ServerProcess:
     """The server on one folder: its socket, its data and its log."""

@@ -42,6 +42,7 @@ class Exactly {
  public:
   explicit Exactly(std::string_view bytes)
       : bytes_(bytes.begin(), bytes.end()) {}
+  // Implicit, to stand where a view stands.
   operator std::string_view() const {  // NOLINT(google-explicit-constructor)
     return {bytes_.data(), bytes_.size()};
   }

@@ -89,6 +89,7 @@ void OpenAndClose(bool accept_data_loss) {
                   .ok());
 }
 
+// Disabled: each is run by name, as the process that is killed or broken.
 TEST(Child, DISABLED_Opens) { OpenAndClose(/*accept_data_loss=*/false); }
 
 TEST(Child, DISABLED_AcceptsLoss) { OpenAndClose(/*accept_data_loss=*/true); }

@@ -25,6 +25,8 @@ class ServerUnderTest {
   // The first address it listens on; empty if it ended instead.
   const std::string& address() const { return address_; }
 
+  pid_t pid() const { return pid_; }
+
   // SIGKILL: nothing gets a chance to be saved.
   void Kill();
 

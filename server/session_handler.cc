@@ -1,0 +1,187 @@
+#include "server/session_handler.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/barrier_token.h"
+#include "server/errors.h"
+#include "server/validation.h"
+#include "server/wire.h"
+
+namespace streamnorm {
+
+SessionHandler::SessionHandler(const HistoryId& history_id,
+                               uint64_t incarnation, Registry* registry,
+                               SessionTable* sessions, CommitQueue* queue,
+                               const Committer* committer)
+    : history_id_(history_id),
+      incarnation_(incarnation),
+      registry_(registry),
+      sessions_(sessions),
+      queue_(queue),
+      committer_(committer) {}
+
+void SessionHandler::OpenSession(const v1::OpenSessionRequest& request,
+                                 v1::OpenSessionResponse* response, Done done) {
+  constexpr size_t kMaxClientBytes = 256;
+  if (auto s = committer_->AcceptingUpdates(); !s.ok()) return done(s);
+  if (request.client().size() > kMaxClientBytes) {
+    return done(InvalidField("client",
+                             absl::StrCat(request.client().size(), " bytes"),
+                             absl::StrCat("at most ", kMaxClientBytes)));
+  }
+  const auto session = sessions_->Open(request.client());
+  if (!session.ok()) return done(session.status());
+  queue_->AddSession((*session)->ToRecord());
+  response->set_session(IdBytes((*session)->id().bytes));
+  response->set_epoch((*session)->epoch());
+  response->set_history_id(IdBytes(history_id_));
+  response->set_incarnation(incarnation_);
+  queue_->WhenDurable(std::move(done));
+}
+
+void SessionHandler::ResumeSession(const v1::ResumeSessionRequest& request,
+                                   v1::ResumeSessionResponse* response,
+                                   Done done) {
+  if (auto s = DoResume(request, response); !s.ok()) return done(s);
+  queue_->WhenDurable(std::move(done));
+}
+
+absl::Status SessionHandler::DoResume(const v1::ResumeSessionRequest& request,
+                                      v1::ResumeSessionResponse* response) {
+  if (auto s = committer_->AcceptingUpdates(); !s.ok()) return s;
+  BarrierToken token;
+  if (!request.token().empty() && !request.session().empty()) {
+    return InvalidField("token", "set beside session", "one of the two");
+  }
+  if (!request.token().empty()) {
+    auto decoded = DecodeToken(request.token());
+    if (!decoded.ok()) return decoded.status();
+    token = *std::move(decoded);
+    if (token.history_id != history_id_) {
+      return MakeError(Reason::kHistoryLost,
+                       "token: of another history, this store was restored "
+                       "or lost data since; start the job from a checkpoint "
+                       "made with this store");
+    }
+  } else {
+    const auto id = ParseSessionId("session", request.session());
+    if (!id.ok()) return id.status();
+    token.session = *id;
+  }
+  const auto session = sessions_->Find(token.session);
+  if (!session.ok()) return session.status();
+  // The old epoch ends here; then the ledgers are read. See Normalizer::Admit.
+  const auto record = (*session)->RaiseEpoch();
+  if (!record.ok()) return record.status();
+  queue_->AddSession(*record);
+  response->set_session(IdBytes(token.session.bytes));
+  response->set_epoch(record->epoch);
+  response->set_history_id(IdBytes(history_id_));
+  response->set_incarnation(incarnation_);
+  for (const std::string& id : (*session)->normalizers()) {
+    const auto normalizer = registry_->Find(id);
+    if (!normalizer.ok()) continue;  // deleted, or not served
+    const auto progress = (*normalizer)->SessionProgress(token.session);
+    if (!progress) continue;
+    auto* proto = response->add_progress();
+    ToProto(id, *progress, proto);
+    const auto at = token.sequences.find(id);
+    if (at == token.sequences.end()) continue;
+    proto->set_token_sequence(at->second);
+    if (progress->applied_sequence < at->second) {
+      return MakeError(
+          Reason::kHistoryLost,
+          absl::StrCat("token: knows ", NormalizerName(id), " up to sequence ",
+                       at->second, ", this store up to ",
+                       progress->applied_sequence));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<Session>> SessionHandler::FindSession(
+    const std::string& session_bytes, uint64_t epoch) const {
+  const auto id = ParseSessionId("session", session_bytes);
+  if (!id.ok()) return id.status();
+  auto session = sessions_->Find(*id);
+  if (!session.ok()) return session;
+  if ((*session)->epoch() != epoch) {
+    return EpochFenced(epoch, (*session)->epoch());
+  }
+  return session;
+}
+
+void SessionHandler::CloseSession(const v1::CloseSessionRequest& request,
+                                  google::protobuf::Empty*, Done done) {
+  if (auto s = DoClose(request); !s.ok()) return done(s);
+  queue_->WhenDurable(std::move(done));
+}
+
+absl::Status SessionHandler::DoClose(const v1::CloseSessionRequest& request) {
+  if (auto s = committer_->AcceptingUpdates(); !s.ok()) return s;
+  const auto session = FindSession(request.session(), request.epoch());
+  if (!session.ok()) return session.status();
+  // First nothing is counted any more, then the ledgers go, then the record:
+  // whatever a crash cuts off, no ledger is left without its session.
+  (*session)->Fence();
+  sessions_->Remove((*session)->id());
+  for (const std::string& id : (*session)->normalizers()) {
+    const auto normalizer = registry_->Find(id);
+    if (normalizer.ok()) (*normalizer)->DropLedger((*session)->id());
+  }
+  // A damaged normalizer may have a ledger of it, which must not outlive its
+  // session; then the record stays until the next start at least.
+  if (registry_->quarantined().empty()) {
+    queue_->DeleteSession((*session)->id());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SessionHandler::SkipSequences(
+    const v1::BarrierRequest& request,
+    const std::shared_ptr<Session>& session) const {
+  for (const auto& skipped : request.skipped()) {
+    const auto normalizer = FindNormalizer(*registry_, skipped.name());
+    if (absl::IsNotFound(normalizer.status())) continue;  // deleted
+    if (!normalizer.ok()) return normalizer.status();
+    if (auto s = (*normalizer)
+                     ->SkipSequences(session, request.epoch(),
+                                     {skipped.sequences().begin(),
+                                      skipped.sequences().end()});
+        !s.ok()) {
+      return s;
+    }
+  }
+  return absl::OkStatus();
+}
+
+void SessionHandler::Barrier(const v1::BarrierRequest& request,
+                             v1::BarrierResponse* response, Done done) {
+  const auto session = FindSession(request.session(), request.epoch());
+  if (!session.ok()) return done(session.status());
+  if (auto s = SkipSequences(request, *session); !s.ok()) return done(s);
+  BarrierToken token;
+  token.history_id = history_id_;
+  token.session = (*session)->id();
+  for (const std::string& id : (*session)->normalizers()) {
+    const auto normalizer = registry_->Find(id);
+    if (!normalizer.ok()) continue;
+    const auto progress = (*normalizer)->SessionProgress(token.session);
+    if (!progress) continue;
+    token.sequences[id] = progress->applied_sequence;
+    ToProto(id, *progress, response->add_progress());
+  }
+  response->set_token(EncodeToken(token));
+  queue_->WhenDurable([this, response, session_id = token.session,
+                       done = std::move(done)](absl::Status status) {
+    for (auto& progress : *response->mutable_progress()) {
+      const auto normalizer = FindNormalizer(*registry_, progress.name());
+      if (!normalizer.ok()) continue;
+      progress.set_durable_sequence((*normalizer)->DurableSequence(session_id));
+    }
+    done(std::move(status));
+  });
+}
+
+}  // namespace streamnorm
