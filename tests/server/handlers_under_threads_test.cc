@@ -30,8 +30,8 @@ class Service {
   Service()
       : registry_({1000, 100'000}, &queue_),
         committer_({}, store_.get(), &queue_, [](const absl::Status&) {}),
-        handler_({Limits(), false, NewHistoryId(), 1}, &registry_,
-                 &sessions_, &queue_, &committer_),
+        handler_({Limits(), false, NewHistoryId(), 1}, &registry_, &sessions_,
+                 &queue_, &committer_),
         session_handler_(NewHistoryId(), 1, &registry_, &sessions_, &queue_,
                          &committer_) {}
 
@@ -196,6 +196,7 @@ TEST(HandlersUnderThreadsTest, ResetAndDeleteRaceWithFourWriters) {
   }
   std::atomic<uint64_t> done{0};
   std::vector<std::thread> threads;
+  threads.reserve(writers.size());
   for (auto& writer : writers) {
     threads.emplace_back([&, writer = writer.get()] {
       while (done < operations) done += writer->Update() ? 1 : 0;
@@ -391,9 +392,11 @@ class Visitor {
 };
 
 TEST(HandlersUnderThreadsTest, EveryRpcBesideEveryOther) {
+  constexpr unsigned kVisitors = 6;
   Service service;
   std::vector<std::thread> threads;
-  for (unsigned i = 0; i < 6; ++i) {
+  threads.reserve(kVisitors);
+  for (unsigned i = 0; i < kVisitors; ++i) {
     threads.emplace_back([&service, i] {
       Visitor visitor(&service, i);
       for (int visits = 0; visits < 300; ++visits) visitor.Visit();

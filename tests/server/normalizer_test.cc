@@ -300,6 +300,7 @@ TEST_F(NormalizerTest, ConcurrentSessionsCountEveryRowOnce) {
   constexpr int kThreads = 8;
   constexpr uint64_t kUpdates = 500;
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([this, t] {
       auto session = std::make_shared<Session>(
