@@ -7,6 +7,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "client/streamnorm_client.h"
+#include "google/rpc/error_details.pb.h"
 
 namespace streamnorm {
 namespace {
@@ -19,6 +20,19 @@ absl::Status FromRpcStatus(const google::rpc::Status& proto) {
   for (const auto& detail : proto.details()) {
     status.SetPayload(detail.type_url(), absl::Cord(detail.value()));
   }
+  return status;
+}
+
+// The server lost what it had promised. `lost` names it.
+absl::Status HistoryLost(const std::string& lost) {
+  absl::Status status = absl::DataLossError(absl::StrCat(
+      "the server lost what it had on disk and this client no longer has: ",
+      lost, "; open a new session, and send these rows again if you can"));
+  google::rpc::ErrorInfo info;
+  info.set_reason("HISTORY_LOST");
+  info.set_domain("streamnorm");
+  status.SetPayload("type.googleapis.com/google.rpc.ErrorInfo",
+                    absl::Cord(info.SerializeAsString()));
   return status;
 }
 
@@ -521,10 +535,7 @@ absl::Status ClientSession::CheckNothingLost(
     absl::StrAppend(&lost, lost.empty() ? "" : ", ", name, " updates ",
                     counted.applied() + 1, " to ", track.durable_sequence);
   }
-  if (lost.empty()) return absl::OkStatus();
-  return absl::DataLossError(absl::StrCat(
-      "the server lost what it had on disk and this client no longer has: ",
-      lost, "; open a new session, and send these rows again if you can"));
+  return lost.empty() ? absl::OkStatus() : HistoryLost(lost);
 }
 
 absl::Status ClientSession::SendAgain(const v1::ResumeSessionResponse& resumed,
