@@ -20,6 +20,11 @@ constexpr size_t kMaxPendingBytes = size_t{4} << 20;
 constexpr size_t kMaxSpareBytes = size_t{64} << 10;
 constexpr size_t kMaxSpare = 4;
 
+size_t InputBytes(const v1::NormalizeRequest& request) {
+  const auto values = static_cast<size_t>(request.input().values_size());
+  return request.input().data().size() + values * sizeof(double);
+}
+
 }  // namespace
 
 NormalizeStreamCall::NormalizeStreamCall(
@@ -49,7 +54,7 @@ void NormalizeStreamCall::OnReadDone(bool ok) {
     if (ok && !finished_ && !broken_) {
       exchange = reading_.get();
       handing_over_ = true;
-      pending_bytes_ += exchange->request.input().data().size();
+      pending_bytes_ += InputBytes(exchange->request);
       pending_.push_back(std::move(reading_));
     } else {
       reading_.reset();
@@ -94,7 +99,7 @@ void NormalizeStreamCall::OnWriteDone(bool ok) {
     if (!ok) broken_ = true;
     std::unique_ptr<Exchange> done = std::move(pending_.front());
     pending_.pop_front();
-    const size_t bytes = done->request.input().data().size();
+    const size_t bytes = InputBytes(done->request);
     pending_bytes_ -= bytes;
     if (bytes <= kMaxSpareBytes && spare_.size() < kMaxSpare) {
       done->request.Clear();

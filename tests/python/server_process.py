@@ -73,6 +73,11 @@ class ServerProcess:
     def log(self):
         return (self.folder / "log").read_text(errors="replace")[-4000:]
 
+    def resident_bytes(self):
+        with open(f"/proc/{self.process.pid}/status") as status:
+            line = next(x for x in status if x.startswith("VmRSS:"))
+        return int(line.split()[1]) << 10
+
     def stop(self):
         """A clean end. A leak or a race found by a sanitizer is none."""
         self.process.send_signal(signal.SIGTERM)

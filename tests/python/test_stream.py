@@ -1,6 +1,7 @@
 """NormalizeStream: answers in order, refusals in place."""
 
 import queue
+import time
 
 import grpc
 import numpy as np
@@ -176,6 +177,37 @@ def test_several_streams_at_once_lose_no_row(client, name):
     counted = sum(a.counted_rows for stream in streams for a in stream)
     assert counted == client.get(name).row_count == sum(
         len(batch(i)) for k in range(4) for i in range(k, k + 50))
+
+
+@pytest.mark.parametrize("as_numbers", [False, True])
+def test_who_never_reads_is_held_up_and_nobody_else(start, connect,
+                                                    as_numbers):
+    server = start("--store=memory", "--drain_timeout_s=1")
+    client = connect(server)
+    wide = client.create(1 << 15).name
+    rows = np.ones((8, 1 << 15))  # 2 MiB
+    big = (pb.NormalizeRequest(name=wide, input=values(rows)) if as_numbers
+           else normalize_request(wide, rows))
+    sent = []
+
+    def requests():
+        while len(sent) < 500:  # 1 GiB
+            sent.append(time.monotonic())
+            yield big
+
+    before = server.resident_bytes()
+    stream = client.stream(requests())
+    deadline = time.monotonic() + 60
+    while not sent or time.monotonic() - sent[-1] < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert len(sent) < 100, "the server takes no more than it can answer"
+    assert server.resident_bytes() - before < 300 << 20
+    other = client.create(2).name
+    for i in range(100):
+        assert client.count(other, batch(i)).counted_rows == len(batch(i))
+    server.stop()  # in spite of it
+    stream.cancel()
 
 
 def test_the_stream_ends_when_the_server_does(start, connect):
