@@ -396,6 +396,9 @@ void ClientSession::Accepted(const EntryPtr& entry, const Response& response) {
   if (!entry->counts) return;
   Track& track = tracks_[entry->name()];
   track.generation = std::max(track.generation, response.generation());
+#ifdef STREAMNORM_PLANT_RELEASED_ON_ANSWER
+  Release(entry->name(), entry->sequence());
+#endif
   // Looking through the buffer pays only when the disk moved on.
   if (response.durable_sequence() > track.durable_sequence ||
       entry->sequence() <= track.durable_sequence) {
@@ -545,6 +548,13 @@ absl::Status ClientSession::SendAgain(const v1::ResumeSessionResponse& resumed,
   }
   std::deque<EntryPtr> again;
   std::vector<EntryPtr> merges;
+#ifdef STREAMNORM_PLANT_STAMPED_AGAIN
+  for (const auto& progress : resumed.progress()) {
+    for (const EntryPtr& entry : buffer_) {
+      entry->update_id()->set_generation(progress.generation());
+    }
+  }
+#endif
   for (const EntryPtr& entry : buffer_) {
     const bool missing =
         !CountedOf(resumed, entry->name()).Has(entry->sequence());

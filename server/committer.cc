@@ -94,6 +94,13 @@ void Committer::Commit(CommitQueue::Changes changes) {
   if (health_.load() == Health::kFailed) {
     status = AcceptingUpdates();
   } else if (!changes.batch.empty()) {
+#ifdef STREAMNORM_PLANT_SESSIONS_APART
+    CommitBatch sessions;
+    std::swap(sessions.ledgers, changes.batch.ledgers);
+    status = WriteWhenThereIsRoom(changes.batch);
+    changes.batch = std::move(sessions);
+    if (!status.ok()) return Fail(status);
+#endif
     status = WriteWhenThereIsRoom(changes.batch);
     if (status.ok()) status = store_->Sync();
     if (!status.ok()) Fail(status);

@@ -74,6 +74,11 @@ void AddFlags(CLI::App* app, Flags* flags) {
                       "disk keeps up")
           ->check(CLI::Range(1, 60'000)),
       "STREAMNORM_COMMIT_INTERVAL_MS");
+  env(app->add_option("--max_log_bytes", flags->rocksdb.max_total_wal_bytes,
+                      "Log that is kept before it is turned into tables: "
+                      "bounds the time a start takes")
+          ->check(CLI::Range(uint64_t{64} << 10, uint64_t{1} << 40)),
+      "STREAMNORM_MAX_LOG_BYTES");
   env(app->add_option("--min_free_disk_bytes",
                       flags->server.commit.min_free_disk_bytes,
                       "Updates are refused while the disk has less left")

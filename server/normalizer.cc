@@ -342,7 +342,11 @@ void Normalizer::PublishDurable(const Watermarks& watermarks) {
   MutexLock lock(&mu_);
   for (const auto& [session, sequence] : watermarks) {
     const auto it = ledgers_.find(session);
-    if (it != ledgers_.end()) it->second.ledger.PublishDurable(sequence);
+    if (it == ledgers_.end()) continue;
+#ifdef STREAMNORM_PLANT_WATERMARK_AFTER_SYNC
+    it->second.ledger.PublishDurable(it->second.ledger.applied_sequence());
+#endif
+    it->second.ledger.PublishDurable(sequence);
   }
 }
 
@@ -387,6 +391,9 @@ absl::StatusOr<Normalizer::Admission> Normalizer::Admit(
   const Ledger& ledger = it == ledgers_.end() ? kEmpty : it->second.ledger;
   switch (ledger.Check(id.sequence)) {
     case Ledger::Verdict::kCounted:
+#ifdef STREAMNORM_PLANT_NO_DEDUPE
+      return Admission::kCount;
+#endif
       if (ledger.Conflicts(id.sequence, id.epoch, source.fingerprint)) {
         return SequenceConflict(id.sequence);
       }
@@ -485,6 +492,11 @@ uint64_t Normalizer::Accept(const UpdateSource& source, Admission admission,
 
 void Normalizer::NoteSequence(const UpdateSource& source, uint64_t rows) {
   LedgerEntry& entry = ledgers_[source.id.session];
+#ifdef STREAMNORM_PLANT_NO_DEDUPE
+  if (entry.ledger.Check(source.id.sequence) == Ledger::Verdict::kCounted) {
+    return MarkDirty();
+  }
+#endif
   entry.ledger.Count(source.id.sequence, source.id.epoch, source.fingerprint,
                      rows);
   if (!entry.dirty) dirty_ledgers_.push_back(source.id.session);
@@ -513,6 +525,9 @@ UpdateOutcome Normalizer::Outcome(const UpdateSource& source,
     const auto it = ledgers_.find(source.id.session);
     if (it != ledgers_.end()) {
       outcome.durable_sequence = it->second.ledger.durable_sequence();
+#ifdef STREAMNORM_PLANT_WATERMARK_IS_APPLIED
+      outcome.durable_sequence = it->second.ledger.applied_sequence();
+#endif
     }
   }
   return outcome;

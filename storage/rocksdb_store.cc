@@ -287,7 +287,9 @@ absl::StatusOr<FloorFile> Begin(const DataDirectory& directory,
   absl::Status status = WriteMeta(meta, db);
   if (!status.ok()) return status;
   const uint64_t written = db->GetLatestSequenceNumber();
+#ifndef STREAMNORM_PLANT_UNSYNCED_RECOVERY
   status = FromRocksdb(db->SyncWAL(), directory.path());
+#endif
   if (!status.ok()) return status;
   return StoreFloor(std::move(floor), directory.floor_path(),
                     {meta.history_id, written});

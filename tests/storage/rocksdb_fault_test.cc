@@ -17,7 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "storage/rocksdb_store.h"
-#include "tests/storage/fault_injection.h"
+#include "tests/faults/fault_injection.h"
 #include "tests/storage/record_builders.h"
 #include "tests/storage/store_fixture.h"
 #include "tests/testing/child_process.h"

@@ -7,12 +7,14 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <thread>
 #include <utility>
 
 namespace streamnorm {
 
-ServerUnderTest::ServerUnderTest(std::vector<std::string> flags)
-    : flags_(std::move(flags)) {
+ServerUnderTest::ServerUnderTest(std::vector<std::string> flags,
+                                 std::vector<std::string> environment)
+    : flags_(std::move(flags)), environment_(std::move(environment)) {
   Start();
 }
 
@@ -35,6 +37,9 @@ void ServerUnderTest::Start() {
   if (pipe(out) != 0) abort();
   pid_ = fork();
   if (pid_ == 0) {
+    for (const std::string& setting : environment_) {
+      putenv(const_cast<char*>(setting.c_str()));
+    }
     dup2(out[1], STDOUT_FILENO);
     close(out[0]);
     close(out[1]);
@@ -73,5 +78,24 @@ int ServerUnderTest::Wait() {
 }
 
 void ServerUnderTest::Restart() { Start(); }
+
+void ServerUnderTest::Restart(std::vector<std::string> flags,
+                              std::vector<std::string> environment) {
+  flags_ = std::move(flags);
+  environment_ = std::move(environment);
+  Start();
+}
+
+bool ServerUnderTest::EndsWithin(std::chrono::milliseconds patience) {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  siginfo_t info{};
+  while (std::chrono::steady_clock::now() < deadline) {
+    info.si_pid = 0;
+    waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT);
+    if (info.si_pid != 0) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return false;
+}
 
 }  // namespace streamnorm

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -14,8 +15,9 @@ namespace streamnorm {
 class ServerUnderTest {
  public:
   // Starts it with `flags` and waits until it listens; with a listening
-  // address in `flags` there is nothing to add.
-  explicit ServerUnderTest(std::vector<std::string> flags);
+  // address in `flags` there is nothing to add. `environment`: NAME=VALUE.
+  explicit ServerUnderTest(std::vector<std::string> flags,
+                           std::vector<std::string> environment = {});
 
   // Kills it if it still runs.
   ~ServerUnderTest();
@@ -36,13 +38,18 @@ class ServerUnderTest {
   // Waits for its end: the exit code, or 128 + the signal.
   int Wait();
 
-  // The same flags again, for a new process.
+  // A new process with the same flags and environment, or with others.
   void Restart();
+  void Restart(std::vector<std::string> flags,
+               std::vector<std::string> environment);
+
+  // True if it ended by itself, within `patience`.
+  bool EndsWithin(std::chrono::milliseconds patience);
 
  private:
   void Start();
 
-  const std::vector<std::string> flags_;
+  std::vector<std::string> flags_, environment_;
   std::string address_;
   pid_t pid_ = -1;
 };
