@@ -49,16 +49,18 @@ void CommitQueue::WhenDurable(Done done) {
   done(closed);
 }
 
-CommitQueue::Changes CommitQueue::Take(
-    std::chrono::steady_clock::time_point until) {
+bool CommitQueue::WaitUntilUrgent(std::chrono::steady_clock::time_point until) {
   MutexLock lock(&mu_);
-  {
-    std::unique_lock<std::mutex> native(mu_.native(), std::adopt_lock);
-    while (changes_.waiters.empty() && !changes_.closed &&
-           changed_.wait_until(native, until) != std::cv_status::timeout) {
-    }
-    native.release();  // stays locked until `lock` ends
+  std::unique_lock<std::mutex> native(mu_.native(), std::adopt_lock);
+  while (changes_.waiters.empty() && !changes_.closed &&
+         changed_.wait_until(native, until) != std::cv_status::timeout) {
   }
+  native.release();  // stays locked until `lock` ends
+  return !changes_.waiters.empty() || changes_.closed;
+}
+
+CommitQueue::Changes CommitQueue::Take() {
+  MutexLock lock(&mu_);
   Changes taken = std::move(changes_);
   changes_ = Changes();
   changes_.closed = taken.closed;

@@ -43,9 +43,12 @@ class CommitQueue {
     bool closed = false;
   };
 
-  // Waits until someone waits for durability, until the queue is closed, or
-  // until `until`; then takes everything.
-  Changes Take(std::chrono::steady_clock::time_point until);
+  // Waits until someone waits for durability or the queue is closed; false if
+  // neither happened before `until`.
+  bool WaitUntilUrgent(std::chrono::steady_clock::time_point until);
+
+  // Takes everything.
+  Changes Take();
 
   // From now on waiters are told `status` at once.
   void Close(absl::Status status);

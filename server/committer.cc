@@ -65,23 +65,26 @@ void Committer::Run() {
   auto next_disk_check = steady_clock::now() + kDiskCheckInterval;
   bool closed = false;
   while (!closed) {
-    CommitQueue::Changes changes = queue_->Take(next);
-    closed = changes.closed;
-    const auto start = steady_clock::now();
-    if (start >= next_disk_check) {
+    const bool urgent =
+        queue_->WaitUntilUrgent(std::min(next, next_disk_check));
+    const auto now = steady_clock::now();
+    if (now >= next_disk_check) {
       CheckDisk();
-      next_disk_check = start + kDiskCheckInterval;
+      next_disk_check = now + kDiskCheckInterval;
     }
-    Commit(std::move(changes));
-    const auto end = steady_clock::now();
-    next = end +
-           std::max<steady_clock::duration>(
-               options_.commit_interval, options_.duty_factor * (end - start));
+    if (!urgent && now < next) continue;
+    CommitQueue::Changes changes = queue_->Take();
+    closed = changes.closed;
+    const auto took = Commit(std::move(changes));
+    next = steady_clock::now() +
+           std::max<steady_clock::duration>(options_.commit_interval,
+                                            options_.duty_factor * took);
   }
 }
 
-void Committer::Commit(CommitQueue::Changes changes) {
+steady_clock::duration Committer::Commit(CommitQueue::Changes changes) {
   const auto start = steady_clock::now();
+  steady_clock::duration waited{0};
   Published published;
   published.reserve(changes.normalizers.size());
   for (auto& normalizer : changes.normalizers) {
@@ -97,11 +100,10 @@ void Committer::Commit(CommitQueue::Changes changes) {
 #ifdef STREAMNORM_PLANT_SESSIONS_APART
     CommitBatch sessions;
     std::swap(sessions.ledgers, changes.batch.ledgers);
-    status = WriteWhenThereIsRoom(changes.batch);
+    status = WriteWhenThereIsRoom(changes.batch, &waited);
     changes.batch = std::move(sessions);
-    if (!status.ok()) return Fail(status);
 #endif
-    status = WriteWhenThereIsRoom(changes.batch);
+    if (status.ok()) status = WriteWhenThereIsRoom(changes.batch, &waited);
     if (status.ok()) status = store_->Sync();
     if (!status.ok()) Fail(status);
     commits_.fetch_add(1);
@@ -115,10 +117,13 @@ void Committer::Commit(CommitQueue::Changes changes) {
   } else {
     status = AcceptingUpdates();
   }
+  const auto took = steady_clock::now() - start - waited;
   for (const CommitQueue::Done& done : changes.waiters) done(status);
+  return took;
 }
 
-absl::Status Committer::WriteWhenThereIsRoom(const CommitBatch& batch) {
+absl::Status Committer::WriteWhenThereIsRoom(const CommitBatch& batch,
+                                             steady_clock::duration* waited) {
   while (true) {
     const absl::Status status = store_->Write(batch);
     if (!absl::IsResourceExhausted(status)) return status;
@@ -128,6 +133,7 @@ absl::Status Committer::WriteWhenThereIsRoom(const CommitBatch& batch) {
     health_ = Health::kDiskFull;
     if (stopping_) return status;
     std::this_thread::sleep_for(kNoRoomPause);
+    *waited += kNoRoomPause;
   }
 }
 

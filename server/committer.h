@@ -63,8 +63,11 @@ class Committer {
       std::pair<std::shared_ptr<Normalizer>, Normalizer::Watermarks>>;
 
   void Run();
-  void Commit(CommitQueue::Changes changes);
-  absl::Status WriteWhenThereIsRoom(const CommitBatch& batch);
+
+  // Returns how long the disk took; time without room on it does not count.
+  std::chrono::steady_clock::duration Commit(CommitQueue::Changes changes);
+  absl::Status WriteWhenThereIsRoom(
+      const CommitBatch& batch, std::chrono::steady_clock::duration* waited);
   void CheckDisk();
   void Fail(const absl::Status& status);
 

@@ -96,6 +96,7 @@ class RocksdbStore : public StatisticsStore {
   rocksdb::Status DeleteLedgers(const std::string& normalizer_id,
                                 rocksdb::WriteBatch* writes);
   absl::Status CheckSpace(uint64_t bytes) const;
+  absl::Status ResumeWhenThereIsSpace();
   absl::Status OutOfSpaceError() const;
   absl::Status Fail(absl::Status status);
 
@@ -223,6 +224,20 @@ absl::Status RocksdbStore::CheckSpace(uint64_t bytes) const {
                                                    reserve_bytes_ + bytes));
 }
 
+// A flush that found no room is tried again once there is some.
+absl::Status RocksdbStore::ResumeWhenThereIsSpace() {
+  if (!*out_of_space_) return absl::OkStatus();
+  if (auto space = CheckSpace(0); !space.ok()) return space;
+  *out_of_space_ = false;  // before a flush that may set it again
+  const rocksdb::Status resumed = db_->Resume();
+  if (*out_of_space_ || resumed.IsNoSpace()) {
+    *out_of_space_ = true;
+    return OutOfSpaceError();
+  }
+  return resumed.ok() ? absl::OkStatus()
+                      : Fail(FromRocksdb(resumed, directory_.path()));
+}
+
 absl::Status RocksdbStore::OutOfSpaceError() const {
   return absl::ResourceExhaustedError(
       absl::StrCat(directory_.path(), ": no space for RocksDB's tables"));
@@ -231,7 +246,9 @@ absl::Status RocksdbStore::OutOfSpaceError() const {
 absl::Status RocksdbStore::Write(const CommitBatch& batch) {
   if (!failure_.ok()) return failure_;
   if (batch.empty()) return absl::OkStatus();
-  if (*out_of_space_) return OutOfSpaceError();
+  if (absl::Status resumed = ResumeWhenThereIsSpace(); !resumed.ok()) {
+    return resumed;
+  }
   rocksdb::WriteBatch writes(0, 0, kProtectionBytesPerKey, 0);
   rocksdb::Status status = AddDeletions(batch, &writes);
   if (status.ok()) status = AddPuts(batch, &writes);

@@ -118,14 +118,11 @@ class SpaceListener : public rocksdb::EventListener {
     if (IsOnlyOutOfSpace(reason, *error)) *out_of_space_ = true;
   }
 
-  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason reason,
-                            rocksdb::Status error, bool* recover) override {
-    *recover = *recover && IsOnlyOutOfSpace(reason, error);
-  }
-
-  void OnErrorRecoveryEnd(
-      const rocksdb::BackgroundErrorRecoveryInfo& info) override {
-    if (info.new_bg_error.ok()) *out_of_space_ = false;
+  // RocksDB's own recovery looks for space every 5 s and keeps some of it for
+  // itself: the store resumes by itself, as soon as there is enough.
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status,
+                            bool* recover) override {
+    *recover = false;
   }
 
  private:

@@ -23,8 +23,8 @@ namespace streamnorm {
 // The one place where RocksDB's codes become ours. `what` was being done.
 absl::Status FromRocksdb(const rocksdb::Status& status, std::string_view what);
 
-// True while RocksDB can't write its tables because the disk is full; it goes
-// on by itself when there is space.
+// True while RocksDB can't write its tables because the disk is full; the store
+// lets it go on when there is space.
 using OutOfSpace = std::atomic<bool>;
 
 // docs/storage_format.md, "RocksDB". A database opened with them keeps
