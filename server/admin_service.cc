@@ -55,6 +55,8 @@ grpc::ServerUnaryReactor* AdminService::GetServerInfo(
   add("max_normalizers", info_.limits.max_normalizers);
   add("max_total_features", info_.limits.max_total_features);
   add("max_sessions", info_.limits.max_sessions);
+  add("max_ledgers", info_.limits.max_ledgers);
+  add("session_idle_timeout_s", info_.limits.session_idle_timeout_s);
   auto* reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
   return reactor;

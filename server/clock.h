@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 
 namespace streamnorm {
 
@@ -13,6 +14,10 @@ inline int64_t NowMicros() {
              system_clock::now().time_since_epoch())
       .count();
 }
+
+// Tells durations: never set back, and it stands still while the process does
+// not run. A test brings its own.
+using MonotonicClock = std::function<std::chrono::steady_clock::time_point()>;
 
 }  // namespace streamnorm
 

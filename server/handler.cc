@@ -243,10 +243,15 @@ absl::Status Handler::TryOnNew(const NormalizerDefinition& definition,
       ParseTensor(request.input(), definition.features, definition.id, &values);
   if (!input.ok()) return input.status();
   call.input = *input;
+  // What the trial notes in the session must not meet what the real one does.
+  auto& session = call.source.session;
+  if (session != nullptr) session = session->Copy();
   std::vector<uint8_t> output(
       call.mode == Mode::kUpdateOnly ? 0 : input->size_bytes());
-  return normalizer->Normalize(call, output.empty() ? nullptr : output.data())
-      .status();
+  const auto outcome =
+      normalizer->Normalize(call, output.empty() ? nullptr : output.data());
+  if (auto s = normalizer->Retire(0); !s.ok()) return s;  // frees its ledger
+  return outcome.status();
 }
 
 template <typename Response>

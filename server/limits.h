@@ -19,9 +19,17 @@ struct Limits {
   // 48 bytes each: 3 GiB of state at most.
   uint64_t max_total_features = uint64_t{1} << 26;
 
-  // Each living session costs a few hundred bytes and up to 8.5 KiB per
-  // normalizer it updates.
+  // A few hundred bytes each, besides their ledgers: the processes of a large
+  // cluster, each with one.
   uint64_t max_sessions = 10'000;
+
+  // What is known of one session's updates of one normalizer takes up to
+  // 8.5 KiB: 1.1 GiB at most, and 13 normalizers for each of 10,000 sessions.
+  uint64_t max_ledgers = uint64_t{1} << 17;
+
+  // A week: a job that stops on a Friday evening still resumes from its
+  // checkpoint after the weekend and a holiday. 0 = sessions never expire.
+  uint64_t session_idle_timeout_s = 7 * 24 * 3600;
 };
 
 }  // namespace streamnorm

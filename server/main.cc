@@ -103,6 +103,16 @@ void AddFlags(CLI::App* app, Flags* flags) {
   env(app->add_option("--max_sessions", limits.max_sessions, "Living sessions")
           ->check(CLI::PositiveNumber),
       "STREAMNORM_MAX_SESSIONS");
+  env(app->add_option("--max_ledgers", limits.max_ledgers,
+                      "Ledgers of all sessions, one per normalizer that a "
+                      "session updates, up to 8.5 KiB each")
+          ->check(CLI::PositiveNumber),
+      "STREAMNORM_MAX_LEDGERS");
+  env(app->add_option("--session_idle_timeout_s", limits.session_idle_timeout_s,
+                      "A session unused for this long while the server ran "
+                      "ends; its rows stay. 0 = never")
+          ->check(CLI::Range(0, 10 * 365 * 24 * 3600)),
+      "STREAMNORM_SESSION_IDLE_TIMEOUT_S");
   env(app->add_option("--max_concurrent_streams",
                       flags->server.max_concurrent_streams,
                       "Calls one connection may have open")
@@ -175,9 +185,21 @@ void TuneAllocator() {
   mallopt(M_ARENA_MAX, 1);
 }
 
+// Waits for one of `signals`. The main thread has nothing else to do, so it
+// also looks for sessions that expired: neither a request nor a commit waits
+// for it.
+int WaitForSignal(const sigset_t& signals, Server* server) {
+  constexpr timespec kInterval{.tv_sec = 1, .tv_nsec = 0};
+  while (true) {
+    const int signal_number = sigtimedwait(&signals, nullptr, &kInterval);
+    if (signal_number > 0) return signal_number;
+    server->ExpireIdleSessions();
+  }
+}
+
 int Main(int argc, char** argv) {
   // Before any thread exists (grpc_init makes some), so that none of them gets
-  // the signals: they are for sigwait below, however early they come.
+  // the signals: they are for WaitForSignal, however early they come.
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
@@ -216,8 +238,7 @@ int Main(int argc, char** argv) {
   }
   std::fflush(stdout);
 
-  int signal_number = 0;
-  sigwait(&signals, &signal_number);
+  const int signal_number = WaitForSignal(signals, server->get());
   Log(LogLevel::kInfo, "stopping", {{"signal", signal_number}});
   (*server)->Shutdown();
   Log(LogLevel::kInfo, "stopped", {});

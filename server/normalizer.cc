@@ -51,10 +51,18 @@ Normalizer::Normalizer(NormalizerDefinition definition, NormalizerState state,
   assert(state_.moments.features() == features_);
 }
 
-void Normalizer::RestoreLedger(const LedgerRecord& record, Session* session) {
+void Normalizer::RestoreLedger(const LedgerRecord& record,
+                               const std::shared_ptr<Session>& session) {
   MutexLock lock(&mu_);
-  ledgers_[record.session].ledger = Ledger(record);
-  session->AddNormalizer(id_, session->epoch());
+  if (session == nullptr) {
+    state_.base_rows += record.rows;
+    dropped_ledgers_.push_back(record.session);
+    return MarkDirty();
+  }
+  session->RestoreLedger(id_);
+  LedgerEntry& entry = ledgers_[record.session];
+  entry.ledger = Ledger(record);
+  entry.session = session;
 }
 
 void Normalizer::MarkCreated() {
@@ -79,6 +87,7 @@ absl::StatusOr<NormalizeOutcome> Normalizer::Normalize(
       auto s = PrepareOutput(call, *admission, output, &warming_up.emplace());
       if (!s.ok()) return s;
     }
+    if (auto s = OpenLedger(call.source, *admission); !s.ok()) return s;
     const uint64_t counted = Accept(call.source, *admission, w.next);
     outcome.update = Outcome(call.source, *admission, counted);
     if (warming_up) outcome.update.warming_up = *warming_up;
@@ -176,6 +185,7 @@ absl::StatusOr<UpdateOutcome> Normalizer::MergeMoments(
       statistics->variance[j] = basis.variance(j);
     }
   }
+  if (auto s = OpenLedger(call.source, *admission); !s.ok()) return s;
   const uint64_t counted = Accept(call.source, *admission, w.next);
   UpdateOutcome outcome = Outcome(call.source, *admission, counted);
   if (warming_up) outcome.warming_up = *warming_up;
@@ -246,8 +256,7 @@ absl::Status Normalizer::Reset(int64_t expected_change_time_us,
   state_.update_time_us = NowMicros();
   for (auto& [session, entry] : ledgers_) {
     entry.ledger.ForgetRows();
-    if (!entry.dirty) dirty_ledgers_.push_back(session);
-    entry.dirty = true;
+    MarkDirty(session, &entry);
   }
   MarkDirty();
   return absl::OkStatus();
@@ -259,6 +268,10 @@ absl::Status Normalizer::Retire(int64_t expected_change_time_us) {
   if (auto s = CheckUnchanged(expected_change_time_us); !s.ok()) return s;
   retired_ = true;
   queue_->DeleteNormalizer(id_);
+  for (const auto& [id, entry] : ledgers_) entry.session->RemoveLedger(id_);
+  ledgers_.clear();
+  dirty_ledgers_.clear();
+  dropped_ledgers_.clear();
   return absl::OkStatus();
 }
 
@@ -283,25 +296,27 @@ absl::Status Normalizer::SkipSequences(const std::shared_ptr<Session>& session,
                                        const std::vector<uint64_t>& sequences) {
   MutexLock lock(&mu_);
   if (auto s = CheckUsable(0); !s.ok()) return s;
-  if (!session->AddNormalizer(id_, epoch)) {
-    return EpochFenced(epoch, session->epoch());
-  }
+  if (auto s = session->Use(epoch); !s.ok()) return s;
+  const auto it = ledgers_.find(session->id());
+  Ledger skipped = it == ledgers_.end() ? Ledger() : it->second.ledger;
   for (const uint64_t sequence : sequences) {
-    const Ledger& ledger = ledgers_[session->id()].ledger;
-    switch (ledger.Check(sequence)) {
+    switch (skipped.Check(sequence)) {
       case Ledger::Verdict::kOutOfWindow:
-        return SequenceOutOfWindow(sequence, ledger.applied_sequence());
+        return SequenceOutOfWindow(sequence, skipped.applied_sequence());
       case Ledger::Verdict::kCounted:
         break;
-      case Ledger::Verdict::kNew: {
-        UpdateSource source;
-        source.session = session;
-        source.id = {session->id(), epoch, sequence, state_.generation};
-        source.fingerprint = kSkippedFingerprint;
-        NoteSequence(source, 0);
-      }
+      case Ledger::Verdict::kNew:
+        skipped.Count(sequence, epoch, kSkippedFingerprint, 0);
     }
   }
+  if (sequences.empty()) return absl::OkStatus();
+  UpdateSource source;
+  source.session = session;
+  source.id = {session->id(), epoch, 0, 0};
+  if (auto s = OpenLedger(source, Admission::kConsume); !s.ok()) return s;
+  LedgerEntry& entry = ledgers_[session->id()];
+  entry.ledger = std::move(skipped);
+  MarkDirty(session->id(), &entry);
   return absl::OkStatus();
 }
 
@@ -310,6 +325,7 @@ void Normalizer::DropLedger(const SessionId& session) {
   const auto it = ledgers_.find(session);
   if (it == ledgers_.end()) return;
   state_.base_rows += it->second.ledger.rows();
+  it->second.session->RemoveLedger(id_);
   ledgers_.erase(it);
   std::erase(dirty_ledgers_, session);
   dropped_ledgers_.push_back(session);
@@ -381,11 +397,9 @@ absl::StatusOr<Normalizer::Admission> Normalizer::Admit(
     return frozen ? Admission::kRead : Admission::kCount;
   }
   const UpdateId& id = source.id;
-  // Under our lock, so that whoever raises the epoch and then reads the ledger
-  // has seen the last update of the old one.
-  if (id.epoch != source.session->epoch()) {
-    return EpochFenced(id.epoch, source.session->epoch());
-  }
+  // Under our lock, so that whoever raises the epoch or ends the session, and
+  // then reads or drops the ledger, has seen the last update of before.
+  if (auto s = source.session->Use(id.epoch); !s.ok()) return s;
   const auto it = ledgers_.find(id.session);
   static const Ledger kEmpty;
   const Ledger& ledger = it == ledgers_.end() ? kEmpty : it->second.ledger;
@@ -404,9 +418,6 @@ absl::StatusOr<Normalizer::Admission> Normalizer::Admit(
       break;
   }
   if (auto s = CheckGeneration(id); !s.ok()) return s;
-  if (it == ledgers_.end() && !source.session->AddNormalizer(id_, id.epoch)) {
-    return EpochFenced(id.epoch, source.session->epoch());
-  }
   // Born before a reset: used up, never counted.
   if (id.generation != 0 && id.generation < state_.generation) {
     return Admission::kConsume;
@@ -473,6 +484,21 @@ absl::Status Normalizer::CenterOn(OwnRows own, ScalingTable* table) const {
   return absl::OkStatus();
 }
 
+absl::Status Normalizer::OpenLedger(const UpdateSource& source,
+                                    Admission admission) {
+  const bool uses_number =
+      admission == Admission::kCount || admission == Admission::kConsume;
+  if (source.session == nullptr || !uses_number ||
+      ledgers_.contains(source.id.session)) {
+    return absl::OkStatus();
+  }
+  if (auto s = source.session->AddLedger(id_, source.id.epoch); !s.ok()) {
+    return s;
+  }
+  ledgers_[source.id.session].session = source.session;
+  return absl::OkStatus();
+}
+
 uint64_t Normalizer::Accept(const UpdateSource& source, Admission admission,
                             const Moments& next) {
   if (admission == Admission::kConsume) NoteSequence(source, 0);
@@ -499,8 +525,12 @@ void Normalizer::NoteSequence(const UpdateSource& source, uint64_t rows) {
 #endif
   entry.ledger.Count(source.id.sequence, source.id.epoch, source.fingerprint,
                      rows);
-  if (!entry.dirty) dirty_ledgers_.push_back(source.id.session);
-  entry.dirty = true;
+  MarkDirty(source.id.session, &entry);
+}
+
+void Normalizer::MarkDirty(const SessionId& session, LedgerEntry* entry) {
+  if (!entry->dirty) dirty_ledgers_.push_back(session);
+  entry->dirty = true;
   MarkDirty();
 }
 

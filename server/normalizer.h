@@ -103,8 +103,10 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
   size_t features() const { return features_; }
   uint64_t schema_hash() const { return schema_hash_; }
 
-  // Takes over a stored ledger, before the normalizer is shared.
-  void RestoreLedger(const LedgerRecord& record, Session* session);
+  // Takes over a stored ledger, before the normalizer is shared. Where its
+  // session ended (null) only its rows stay.
+  void RestoreLedger(const LedgerRecord& record,
+                     const std::shared_ptr<Session>& session);
 
   // Enters a new normalizer in the commit queue.
   void MarkCreated();
@@ -147,7 +149,8 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
   uint64_t DurableSequence(const SessionId& session) const;
 
   // Uses up sequence numbers that no update will take. Those counted already
-  // are left alone. ABORTED for an old epoch or beyond the window.
+  // are left alone. ABORTED for an old epoch or beyond the window: then none
+  // was used up.
   absl::Status SkipSequences(const std::shared_ptr<Session>& session,
                              uint64_t epoch,
                              const std::vector<uint64_t>& sequences);
@@ -173,6 +176,7 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
 
   struct LedgerEntry {
     Ledger ledger;
+    std::shared_ptr<Session> session;
     bool dirty = false;
   };
 
@@ -195,6 +199,11 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
                              uint8_t* output, bool* warming_up) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
+  // Gives the session a ledger here if it needs one. Comes last of what may
+  // fail, so that a refused update leaves none behind.
+  absl::Status OpenLedger(const UpdateSource& source, Admission admission)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
   // Makes the update take effect; returns how many rows it counted.
   uint64_t Accept(const UpdateSource& source, Admission admission,
                   const Moments& next) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -215,6 +224,8 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   void NoteSequence(const UpdateSource& source, uint64_t rows)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void MarkDirty(const SessionId& session, LedgerEntry* entry)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void MarkDirty() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   UpdateOutcome Outcome(const UpdateSource& source, Admission admission,

@@ -12,6 +12,9 @@ Registry::Registry(const Limits& limits, CommitQueue* queue)
     : limits_(limits), queue_(queue) {}
 
 void Registry::Restore(const StoreContents& contents, SessionTable* sessions) {
+  for (const SessionRecord& record : contents.sessions) {
+    if (record.epoch != kEndedEpoch) sessions->Restore(record);
+  }
   WriterLock lock(&mu_);
   next_generation_ = contents.next_generation;
   for (const auto& stored : contents.normalizers) {
@@ -19,13 +22,17 @@ void Registry::Restore(const StoreContents& contents, SessionTable* sessions) {
         std::make_shared<Normalizer>(stored.definition, stored.state, queue_);
     for (const LedgerRecord& ledger : stored.ledgers) {
       const auto session = sessions->Find(ledger.session);
-      if (session.ok()) normalizer->RestoreLedger(ledger, session->get());
+      normalizer->RestoreLedger(ledger, session.ok() ? *session : nullptr);
     }
     total_features_ += normalizer->features();
     normalizers_[normalizer->id()] = std::move(normalizer);
   }
   for (const QuarantinedNormalizer& damaged : contents.quarantined) {
     quarantined_[damaged.id] = damaged.reason;
+  }
+  if (!quarantined_.empty()) return;  // they may have ledgers of such sessions
+  for (const SessionRecord& record : contents.sessions) {
+    if (record.epoch == kEndedEpoch) queue_->DeleteSession(record.id);
   }
 }
 

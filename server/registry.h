@@ -28,8 +28,8 @@ class Registry {
   // `queue` outlives it.
   Registry(const Limits& limits, CommitQueue* queue);
 
-  // Takes over what the store remembers, before the registry is shared.
-  // Ledgers find their session in `sessions`.
+  // Takes over what the store remembers, sessions and normalizers, before the
+  // registry is shared. Of sessions that ended what is left is cleared away.
   void Restore(const StoreContents& contents, SessionTable* sessions);
 
   // Creates a normalizer without rows, to be on disk with the next commit.

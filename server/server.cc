@@ -91,7 +91,8 @@ Server::Server(const ServerOptions& options,
                const StoreContents& contents)
     : options_(options),
       store_(std::move(store)),
-      sessions_(options.limits.max_sessions),
+      sessions_({.max_sessions = options.limits.max_sessions,
+                 .max_ledgers = options.limits.max_ledgers}),
       registry_(
           {options.limits.max_normalizers, options.limits.max_total_features},
           &queue_),
@@ -106,9 +107,6 @@ Server::Server(const ServerOptions& options,
       admin_service_({std::string(store_->kind()), contents.history_id,
                       contents.incarnation, options.limits},
                      &registry_, &sessions_, committer_.get()) {
-  for (const SessionRecord& record : contents.sessions) {
-    sessions_.Restore(record);
-  }
   registry_.Restore(contents, &sessions_);
   for (const QuarantinedNormalizer& damaged : contents.quarantined) {
     Log(LogLevel::kError, "normalizer_quarantined",
@@ -117,7 +115,8 @@ Server::Server(const ServerOptions& options,
   Log(LogLevel::kInfo, "store_loaded",
       {{"store", std::string(store_->kind())},
        {"normalizers", contents.normalizers.size()},
-       {"sessions", contents.sessions.size()},
+       {"sessions", sessions_.size()},
+       {"ledgers", sessions_.ledgers()},
        {"quarantined", contents.quarantined.size()},
        {"incarnation", contents.incarnation}});
 }
@@ -162,6 +161,15 @@ absl::Status Server::Listen() {
 }
 
 Server::~Server() { Shutdown(); }
+
+void Server::ExpireIdleSessions() {
+  // Each costs the committer a write of the normalizers it updated. So a
+  // thousand of them go in ten seconds, and not all in one commit.
+  constexpr size_t kAtMost = 100;
+  const auto timeout = options_.limits.session_idle_timeout_s;
+  if (timeout == 0) return;
+  session_handler_.ExpireIdleSessions(std::chrono::seconds(timeout), kAtMost);
+}
 
 void Server::Shutdown() {
   if (grpc_server_ != nullptr) {

@@ -55,6 +55,10 @@ class Server {
   // Where it listens, with real port numbers.
   const std::vector<std::string>& addresses() const { return addresses_; }
 
+  // Ends sessions that nobody used for limits.session_idle_timeout_s. To be
+  // called once a second or so.
+  void ExpireIdleSessions();
+
   // Answers what is being answered, ends the streams, commits the rest.
   void Shutdown();
 

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/barrier_token.h"
 #include "server/errors.h"
+#include "server/logging.h"
 #include "server/validation.h"
 #include "server/wire.h"
 
@@ -30,11 +31,10 @@ void SessionHandler::OpenSession(const v1::OpenSessionRequest& request,
                              absl::StrCat(request.client().size(), " bytes"),
                              absl::StrCat("at most ", kMaxClientBytes)));
   }
-  const auto session = sessions_->Open(request.client());
-  if (!session.ok()) return done(session.status());
-  queue_->AddSession((*session)->ToRecord());
-  response->set_session(IdBytes((*session)->id().bytes));
-  response->set_epoch((*session)->epoch());
+  const auto record = sessions_->Open(request.client(), queue_);
+  if (!record.ok()) return done(record.status());
+  response->set_session(IdBytes(record->id.bytes));
+  response->set_epoch(record->epoch);
   response->set_history_id(IdBytes(history_id_));
   response->set_incarnation(incarnation_);
   queue_->WhenDurable(std::move(done));
@@ -72,9 +72,8 @@ absl::Status SessionHandler::DoResume(const v1::ResumeSessionRequest& request,
   const auto session = sessions_->Find(token.session);
   if (!session.ok()) return session.status();
   // The old epoch ends here; then the ledgers are read. See Normalizer::Admit.
-  const auto record = (*session)->RaiseEpoch();
+  const auto record = (*session)->RaiseEpoch(queue_);
   if (!record.ok()) return record.status();
-  queue_->AddSession(*record);
   response->set_session(IdBytes(token.session.bytes));
   response->set_epoch(record->epoch);
   response->set_history_id(IdBytes(history_id_));
@@ -106,9 +105,7 @@ absl::StatusOr<std::shared_ptr<Session>> SessionHandler::FindSession(
   if (!id.ok()) return id.status();
   auto session = sessions_->Find(*id);
   if (!session.ok()) return session;
-  if ((*session)->epoch() != epoch) {
-    return EpochFenced(epoch, (*session)->epoch());
-  }
+  if (auto s = (*session)->Use(epoch); !s.ok()) return s;
   return session;
 }
 
@@ -122,26 +119,57 @@ absl::Status SessionHandler::DoClose(const v1::CloseSessionRequest& request) {
   if (auto s = committer_->AcceptingUpdates(); !s.ok()) return s;
   const auto session = FindSession(request.session(), request.epoch());
   if (!session.ok()) return session.status();
-  // First nothing is counted any more, then the ledgers go, then the record:
-  // whatever a crash cuts off, no ledger is left without its session.
-  (*session)->Fence();
-  sessions_->Remove((*session)->id());
-  for (const std::string& id : (*session)->normalizers()) {
-    const auto normalizer = registry_->Find(id);
-    if (normalizer.ok()) (*normalizer)->DropLedger((*session)->id());
-  }
-  // A damaged normalizer may have a ledger of it, which must not outlive its
-  // session; then the record stays until the next start at least.
-  if (registry_->quarantined().empty()) {
-    queue_->DeleteSession((*session)->id());
-  }
+  if (auto s = (*session)->End(request.epoch()); !s.ok()) return s;
+  Forget(**session);
   return absl::OkStatus();
+}
+
+// The session ended: nothing is counted any more. Then the ledgers go, then the
+// record: whatever a crash cuts off, no ledger is left without its session.
+void SessionHandler::Forget(const Session& session) {
+  sessions_->Remove(session.id());
+  for (const std::string& id : session.normalizers()) {
+    const auto normalizer = registry_->Find(id);
+    if (normalizer.ok()) (*normalizer)->DropLedger(session.id());
+  }
+  if (registry_->quarantined().empty()) {
+    queue_->DeleteSession(session.id());
+  } else {
+    // A damaged normalizer may have a ledger of it, which must not outlive its
+    // session. The record stays, of the epoch that no client has.
+    queue_->AddSession(session.ToRecord());
+  }
+}
+
+size_t SessionHandler::ExpireIdleSessions(std::chrono::seconds timeout,
+                                          size_t at_most) {
+  if (!committer_->AcceptingUpdates().ok()) return 0;
+  size_t expired = 0;
+  for (const auto& session : sessions_->Idle(timeout, at_most)) {
+    if (!session->EndIfIdle(timeout)) continue;  // used, or ended, meanwhile
+    const size_t ledgers = session->normalizers().size();
+    Forget(*session);
+    ++expired;
+    Log(LogLevel::kInfo, "session_expired",
+        {{"session", HexOf(session->id().bytes)},
+         {"client", session->client()},
+         {"normalizers", ledgers},
+         {"idle_timeout_s", timeout.count()}});
+  }
+  return expired;
 }
 
 absl::Status SessionHandler::SkipSequences(
     const v1::BarrierRequest& request,
     const std::shared_ptr<Session>& session) const {
-  for (const auto& skipped : request.skipped()) {
+  for (int i = 0; i < request.skipped_size(); ++i) {
+    const auto& skipped = request.skipped(i);
+    // No session can have more that are free.
+    if (skipped.sequences_size() > static_cast<int>(kSequenceWindow)) {
+      return InvalidField(absl::StrCat("skipped[", i, "].sequences"),
+                          absl::StrCat(skipped.sequences_size(), " numbers"),
+                          absl::StrCat("at most ", kSequenceWindow));
+    }
     const auto normalizer = FindNormalizer(*registry_, skipped.name());
     if (absl::IsNotFound(normalizer.status())) continue;  // deleted
     if (!normalizer.ok()) return normalizer.status();

@@ -1,6 +1,8 @@
 #ifndef STREAMNORM_SERVER_SESSION_HANDLER_H_
 #define STREAMNORM_SERVER_SESSION_HANDLER_H_
 
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -40,6 +42,10 @@ class SessionHandler {
   void Barrier(const v1::BarrierRequest& request, v1::BarrierResponse* response,
                Done done);
 
+  // Ends up to `at_most` sessions that were not used for `timeout`, as
+  // CloseSession does; returns how many. None while updates are refused.
+  size_t ExpireIdleSessions(std::chrono::seconds timeout, size_t at_most);
+
  private:
   absl::StatusOr<std::shared_ptr<Session>> FindSession(
       const std::string& session, uint64_t epoch) const;
@@ -48,6 +54,9 @@ class SessionHandler {
   absl::Status DoResume(const v1::ResumeSessionRequest& request,
                         v1::ResumeSessionResponse* response);
   absl::Status DoClose(const v1::CloseSessionRequest& request);
+
+  // Clears away a session that ended; its rows stay.
+  void Forget(const Session& session);
   absl::Status SkipSequences(const v1::BarrierRequest& request,
                              const std::shared_ptr<Session>& session) const;
 

@@ -2,12 +2,10 @@
 
 #include <algorithm>
 #include <cassert>
-#include <limits>
 #include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/clock.h"
 #include "server/errors.h"
 
 namespace streamnorm {
@@ -20,14 +18,11 @@ SessionId RandomSessionId() {
   return id;
 }
 
-// No epoch of a client is ever this.
-constexpr uint64_t kFenced = std::numeric_limits<uint64_t>::max();
-
 absl::Status UnknownSession() {
   return MakeError(Reason::kSessionUnknown,
-                   "session: not known to this store (it was closed, or "
-                   "belongs to another store); open a new one with "
-                   "OpenSession");
+                   "session: not known to this store (it was closed, expired "
+                   "after --session_idle_timeout_s without use, or belongs to "
+                   "another store); open a new one with OpenSession");
 }
 
 }  // namespace
@@ -80,29 +75,105 @@ void Ledger::PublishDurable(uint64_t sequence) {
   durable_sequence_ = std::max(durable_sequence_, sequence);
 }
 
-Session::Session(const SessionRecord& record)
-    : id_(record.id),
+absl::Status LedgerQuota::Take() {
+  const uint64_t before = used_.fetch_add(1);
+  if (before < limit_) return absl::OkStatus();
+  used_.fetch_sub(1);
+  return LimitExceeded(
+      "ledgers of all sessions (one per session and "
+      "normalizer it updates)",
+      absl::StrCat(before + 1),
+      absl::StrCat("at most ", limit_,
+                   "; close sessions that ended, or use one "
+                   "session per process"),
+      "--max_ledgers");
+}
+
+Session::Session(const SessionRecord& record,
+                 std::shared_ptr<SessionEnvironment> environment)
+    : environment_(std::move(environment)),
+      id_(record.id),
       client_(record.client),
       create_time_us_(record.create_time_us),
-      epoch_(record.epoch) {}
+      epoch_(record.epoch) {
+  Touch();
+}
 
-absl::StatusOr<SessionRecord> Session::RaiseEpoch() {
-  MutexLock lock(&mu_);  // against AddNormalizer
-  if (epoch() == kFenced) return UnknownSession();
+std::shared_ptr<Session> Session::Copy() const {
+  return std::make_shared<Session>(ToRecord(), environment_);
+}
+
+absl::Status Session::Use(uint64_t epoch) {
+  if (auto s = CheckEpoch(epoch); !s.ok()) return s;
+  Touch();
+  return absl::OkStatus();
+}
+
+absl::Status Session::CheckEpoch(uint64_t epoch) const {
+  const uint64_t current = epoch_.load(std::memory_order_acquire);
+  if (current == kEndedEpoch) return UnknownSession();
+  if (current != epoch) return EpochFenced(epoch, current);
+  return absl::OkStatus();
+}
+
+void Session::Touch() {
+  last_use_.store(environment_->now().time_since_epoch().count(),
+                  std::memory_order_relaxed);
+}
+
+absl::StatusOr<SessionRecord> Session::RaiseEpoch(CommitQueue* queue) {
+  // Against AddLedger, and so that no record enters the queue once the session
+  // ended: it would come back with the next start, its ledgers would not.
+  MutexLock lock(&mu_);
+  if (epoch_.load() == kEndedEpoch) return UnknownSession();
   epoch_.fetch_add(1, std::memory_order_acq_rel);
-  return ToRecord();
+  Touch();
+  SessionRecord record = ToRecord();
+  queue->AddSession(record);
+  return record;
 }
 
-void Session::Fence() {
+absl::Status Session::End(uint64_t epoch) {
   MutexLock lock(&mu_);
-  epoch_.store(kFenced, std::memory_order_release);
+  if (auto s = CheckEpoch(epoch); !s.ok()) return s;
+  epoch_.store(kEndedEpoch, std::memory_order_release);
+  return absl::OkStatus();
 }
 
-bool Session::AddNormalizer(const std::string& normalizer_id, uint64_t epoch) {
+bool Session::EndIfIdle(std::chrono::seconds timeout) {
   MutexLock lock(&mu_);
-  if (epoch != epoch_.load(std::memory_order_relaxed)) return false;
-  normalizers_.insert(normalizer_id);
+  if (epoch_.load() == kEndedEpoch || !IdleFor(timeout)) return false;
+  epoch_.store(kEndedEpoch, std::memory_order_release);
   return true;
+}
+
+bool Session::IdleFor(std::chrono::seconds timeout) const {
+  using std::chrono::steady_clock;
+  const steady_clock::time_point last_use(
+      steady_clock::duration(last_use_.load(std::memory_order_relaxed)));
+  return environment_->now() - last_use >= timeout;
+}
+
+absl::Status Session::AddLedger(const std::string& normalizer_id,
+                                uint64_t epoch) {
+  MutexLock lock(&mu_);
+  if (auto s = CheckEpoch(epoch); !s.ok()) return s;
+  if (normalizers_.contains(normalizer_id)) return absl::OkStatus();
+  if (auto s = environment_->ledgers.Take(); !s.ok()) return s;
+  normalizers_.insert(normalizer_id);
+  return absl::OkStatus();
+}
+
+void Session::RestoreLedger(const std::string& normalizer_id) {
+  MutexLock lock(&mu_);
+  if (!normalizers_.insert(normalizer_id).second) return;
+  environment_->ledgers.TakeAnyway();
+}
+
+void Session::RemoveLedger(const std::string& normalizer_id) {
+  MutexLock lock(&mu_);
+  if (normalizers_.erase(normalizer_id) == 0) return;
+  environment_->ledgers.Release();
 }
 
 std::vector<std::string> Session::normalizers() const {
@@ -111,28 +182,34 @@ std::vector<std::string> Session::normalizers() const {
 }
 
 SessionRecord Session::ToRecord() const {
-  return {id_, epoch(), client_, create_time_us_};
+  return {id_, epoch_.load(std::memory_order_acquire), client_,
+          create_time_us_};
 }
 
-std::shared_ptr<Session> SessionTable::Restore(const SessionRecord& record) {
-  auto session = std::make_shared<Session>(record);
+SessionTable::SessionTable(const Options& options)
+    : max_sessions_(options.max_sessions),
+      environment_(new SessionEnvironment{options.now,
+                                          LedgerQuota(options.max_ledgers)}) {}
+
+void SessionTable::Restore(const SessionRecord& record) {
+  auto session = std::make_shared<Session>(record, environment_);
   WriterLock lock(&mu_);
-  sessions_[record.id] = session;
-  return session;
+  sessions_[record.id] = std::move(session);
 }
 
-absl::StatusOr<std::shared_ptr<Session>> SessionTable::Open(
-    const std::string& client) {
-  auto session = std::make_shared<Session>(
-      SessionRecord{RandomSessionId(), 1, client, NowMicros()});
+absl::StatusOr<SessionRecord> SessionTable::Open(const std::string& client,
+                                                 CommitQueue* queue) {
+  const SessionRecord record{RandomSessionId(), 1, client, NowMicros()};
+  auto session = std::make_shared<Session>(record, environment_);
   WriterLock lock(&mu_);
   if (sessions_.size() >= max_sessions_) {
     return LimitExceeded("sessions", absl::StrCat(sessions_.size() + 1),
                          absl::StrCat("at most ", max_sessions_),
                          "--max_sessions");
   }
-  sessions_[session->id()] = session;
-  return session;
+  sessions_[record.id] = std::move(session);
+  queue->AddSession(record);
+  return record;
 }
 
 absl::StatusOr<std::shared_ptr<Session>> SessionTable::Find(
@@ -143,6 +220,17 @@ absl::StatusOr<std::shared_ptr<Session>> SessionTable::Find(
     return UnknownSession();
   }
   return it->second;
+}
+
+std::vector<std::shared_ptr<Session>> SessionTable::Idle(
+    std::chrono::seconds timeout, size_t at_most) const {
+  std::vector<std::shared_ptr<Session>> idle;
+  ReaderLock lock(&mu_);
+  for (const auto& [id, session] : sessions_) {
+    if (idle.size() == at_most) break;
+    if (session->IdleFor(timeout)) idle.push_back(session);
+  }
+  return idle;
 }
 
 void SessionTable::Remove(const SessionId& id) {

@@ -3,14 +3,19 @@
 
 #include <atomic>
 #include <bitset>
+#include <chrono>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/clock.h"
+#include "server/commit_queue.h"
 #include "server/mutex.h"
 #include "storage/records.h"
 
@@ -69,59 +74,127 @@ class Ledger {
   uint64_t fingerprint_epoch_ = 0;
 };
 
+// How many ledgers all sessions may have together: they are what a client's
+// memory here grows by. Safe for concurrent use.
+class LedgerQuota {
+ public:
+  explicit LedgerQuota(uint64_t limit) : limit_(limit) {}
+
+  // RESOURCE_EXHAUSTED at the limit.
+  absl::Status Take();
+
+  // For what the store remembers; no limit applies.
+  void TakeAnyway() { used_.fetch_add(1); }
+
+  void Release() { used_.fetch_sub(1); }
+  uint64_t used() const { return used_.load(); }
+
+ private:
+  const uint64_t limit_;
+  std::atomic<uint64_t> used_{0};
+};
+
+// What the sessions of one server have in common.
+struct SessionEnvironment {
+  MonotonicClock now = &std::chrono::steady_clock::now;
+  LedgerQuota ledgers{std::numeric_limits<uint64_t>::max()};
+};
+
 // A client's series of updates. Safe for concurrent use.
+//
+// It ends once: closed by its client, or expired. From then on every use is
+// refused, so whoever ended it can take its ledgers away one by one.
 class Session {
  public:
-  explicit Session(const SessionRecord& record);
+  explicit Session(const SessionRecord& record,
+                   std::shared_ptr<SessionEnvironment> environment =
+                       std::make_shared<SessionEnvironment>());
 
   const SessionId& id() const { return id_; }
+  const std::string& client() const { return client_; }
 
-  // An update of another epoch is refused. Read it under the lock of the
-  // normalizer to be updated: Resume raises it before it reads the ledgers.
-  uint64_t epoch() const { return epoch_.load(std::memory_order_acquire); }
+  // Another session of the same name and epoch, without ledgers: for a trial.
+  std::shared_ptr<Session> Copy() const;
 
-  // Takes the session over; returns what to store. FAILED_PRECONDITION if it
-  // was fenced.
-  absl::StatusOr<SessionRecord> RaiseEpoch();
+  // OK, and the session counts as used now. FAILED_PRECONDITION if it ended,
+  // ABORTED if `epoch` is another one. For an update, call it under the lock
+  // of the normalizer: RaiseEpoch and End come before the ledgers are read or
+  // dropped.
+  absl::Status Use(uint64_t epoch);
 
-  // No update is accepted any more.
-  void Fence();
+  // Takes the session over and enters its record in `queue`; returns the
+  // record. FAILED_PRECONDITION if it ended.
+  absl::StatusOr<SessionRecord> RaiseEpoch(CommitQueue* queue);
 
-  // Notes that `normalizer_id` has a ledger of this session, or is about to.
-  // False if `epoch` is over: then it must not.
-  bool AddNormalizer(const std::string& normalizer_id, uint64_t epoch);
+  // Ends it. Errors as of Use.
+  absl::Status End(uint64_t epoch);
+
+  // Ends it if it was not used for `timeout`; false if it was, or had ended.
+  bool EndIfIdle(std::chrono::seconds timeout);
+  bool IdleFor(std::chrono::seconds timeout) const;
+
+  // Notes that `normalizer_id` gets a ledger of this session, before it does.
+  // Errors as of Use, and RESOURCE_EXHAUSTED: then it must not.
+  absl::Status AddLedger(const std::string& normalizer_id, uint64_t epoch);
+  void RestoreLedger(const std::string& normalizer_id);
+  void RemoveLedger(const std::string& normalizer_id);
+
+  // Those with a ledger of this session.
   std::vector<std::string> normalizers() const;
 
   SessionRecord ToRecord() const;
 
  private:
+  absl::Status CheckEpoch(uint64_t epoch) const;
+  void Touch();
+
+  const std::shared_ptr<SessionEnvironment> environment_;
   const SessionId id_;
   const std::string client_;
   const int64_t create_time_us_;
   std::atomic<uint64_t> epoch_;
+  std::atomic<std::chrono::steady_clock::rep> last_use_;
   mutable Mutex mu_;
   std::set<std::string> normalizers_ ABSL_GUARDED_BY(mu_);
 };
 
+// The record of a session that ended keeps this epoch, where it has to stay
+// because a damaged normalizer may have a ledger of it. No client's is ever
+// this.
+inline constexpr uint64_t kEndedEpoch = std::numeric_limits<uint64_t>::max();
+
 // All living sessions. Safe for concurrent use.
 class SessionTable {
  public:
-  explicit SessionTable(uint64_t max_sessions) : max_sessions_(max_sessions) {}
+  struct Options {
+    uint64_t max_sessions = 0;
+    uint64_t max_ledgers = std::numeric_limits<uint64_t>::max();
+    MonotonicClock now = &std::chrono::steady_clock::now;
+  };
+  explicit SessionTable(const Options& options);
 
-  // For what the store remembers; no limit applies.
-  std::shared_ptr<Session> Restore(const SessionRecord& record);
+  // For what the store remembers; no limit applies. Idle from now on.
+  void Restore(const SessionRecord& record);
 
-  // A new session with a random id and epoch 1. RESOURCE_EXHAUSTED.
-  absl::StatusOr<std::shared_ptr<Session>> Open(const std::string& client);
+  // A new session with a random id and epoch 1; its record is entered in
+  // `queue` before anyone can end it. RESOURCE_EXHAUSTED.
+  absl::StatusOr<SessionRecord> Open(const std::string& client,
+                                     CommitQueue* queue);
 
   // FAILED_PRECONDITION if there is none.
   absl::StatusOr<std::shared_ptr<Session>> Find(const SessionId& id) const;
 
+  // Up to `at_most` that were not used for `timeout`.
+  std::vector<std::shared_ptr<Session>> Idle(std::chrono::seconds timeout,
+                                             size_t at_most) const;
+
   void Remove(const SessionId& id);
   size_t size() const;
+  uint64_t ledgers() const { return environment_->ledgers.used(); }
 
  private:
   const uint64_t max_sessions_;
+  const std::shared_ptr<SessionEnvironment> environment_;
   mutable SharedMutex mu_;
   absl::flat_hash_map<SessionId, std::shared_ptr<Session>> sessions_
       ABSL_GUARDED_BY(mu_);

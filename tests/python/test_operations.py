@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import pytest
 from api import (Client, Code, FP32, Tensor, WarmUp, array, invalid,
-                 normalize_request, not_found, pb, refused, tensor)
+                 normalize_request, not_found, pb, refused, tensor, unchanged)
 from server_process import ServerProcess
 
 ROWS = np.array([[1.0, 2.0], [3.0, 5.0]])
@@ -184,6 +184,45 @@ def test_max_sessions_limits_open_until_one_is_closed(start, connect):
         client.open_session()
     first.close()
     client.open_session()
+
+
+def test_max_ledgers_limits_first_updates_also_after_a_restart(start,
+                                                               connect):
+    def first_update(session, name):
+        session.client.count(name, ROWS, update_id=session.id(1, 0))
+
+    server = start()
+    client = connect(server)
+    names = [client.create(2).name for _ in range(3)]
+    session = client.open_session()
+    for name in names[:2]:
+        first_update(session, name)
+    server.stop()
+    client = connect(start("--max_ledgers=1"))
+    other = client.open_session()
+    with unchanged(client, names[2]), limit("max_ledgers"):
+        first_update(other, names[2])
+    client.delete(names[0])
+    with limit("max_ledgers"):
+        first_update(other, names[2])
+    session.client = client
+    session.close()
+    first_update(other, names[2])
+
+
+def test_an_unused_session_ends_and_its_rows_stay(start, connect):
+    client = connect(start("--store=memory", "--session_idle_timeout_s=1"))
+    name = client.create(2).name
+    session = client.open_session()
+    client.count(name, ROWS, update_id=session.id(1, 0))
+    deadline = time.monotonic() + 20
+    while client.info().sessions != 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    with unchanged(client, name), refused(Code.FAILED_PRECONDITION,
+                                          "SESSION_UNKNOWN"):
+        client.count(name, ROWS, update_id=session.id(1, 0))
+    assert client.get(name).row_count == len(ROWS)
 
 
 def test_max_message_bytes_limits_what_comes_and_what_goes(start, connect):

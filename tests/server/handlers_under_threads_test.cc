@@ -76,7 +76,7 @@ class Service {
 
   const std::unique_ptr<StatisticsStore> store_ = NewMemoryStore();
   CommitQueue queue_;
-  SessionTable sessions_{1000};
+  SessionTable sessions_{{.max_sessions = 1000}};
   Registry registry_;
   Committer committer_;
   Handler handler_;

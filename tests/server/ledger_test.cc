@@ -110,24 +110,74 @@ TEST(LedgerTest, TheDurableSequenceNeverGoesBack) {
   EXPECT_EQ(ledger.durable_sequence(), 7);
 }
 
-TEST(SessionTest, AFencedSessionTakesNoNormalizerAndNoEpoch) {
+TEST(SessionTest, AnEndedSessionTakesNoLedgerAndNoEpoch) {
+  CommitQueue queue;
   Session session(SessionRecord{SessionId(), 1, "", 0});
-  EXPECT_TRUE(session.AddNormalizer("a", 1));
-  EXPECT_FALSE(session.AddNormalizer("b", 2)) << "not its epoch";
-  session.Fence();
-  EXPECT_FALSE(session.AddNormalizer("c", 1));
-  EXPECT_FALSE(session.RaiseEpoch().ok());
+  EXPECT_TRUE(session.AddLedger("a", 1).ok());
+  EXPECT_TRUE(absl::IsAborted(session.AddLedger("b", 2))) << "not its epoch";
+  EXPECT_TRUE(absl::IsAborted(session.End(2)));
+  EXPECT_TRUE(session.End(1).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(session.AddLedger("c", 1)));
+  EXPECT_TRUE(absl::IsFailedPrecondition(session.Use(1)));
+  EXPECT_TRUE(absl::IsFailedPrecondition(session.End(1)));
+  EXPECT_FALSE(session.RaiseEpoch(&queue).ok());
   EXPECT_EQ(session.normalizers(), std::vector<std::string>{"a"});
 }
 
+TEST(SessionTest, IsIdleSinceItsLastUse) {
+  std::chrono::steady_clock::time_point now;
+  const auto environment = std::make_shared<SessionEnvironment>();
+  environment->now = [&] { return now; };
+  CommitQueue queue;
+  Session session(SessionRecord{SessionId(), 1, "", 0}, environment);
+  const std::chrono::seconds timeout{10};
+  const auto after = [&](int seconds) {
+    now += std::chrono::seconds(seconds);
+    return session.IdleFor(timeout);
+  };
+  EXPECT_FALSE(after(9));
+  EXPECT_TRUE(absl::IsAborted(session.Use(2)));
+  EXPECT_TRUE(after(1)) << "refused is not used";
+  EXPECT_TRUE(session.Use(1).ok());
+  EXPECT_FALSE(after(9));
+  EXPECT_TRUE(session.RaiseEpoch(&queue).ok());
+  EXPECT_FALSE(after(9));
+  EXPECT_FALSE(session.EndIfIdle(timeout));
+  EXPECT_TRUE(session.Use(2).ok());
+  EXPECT_TRUE(after(10));
+  EXPECT_TRUE(session.EndIfIdle(timeout));
+  EXPECT_FALSE(session.EndIfIdle(timeout)) << "once";
+}
+
 TEST(SessionTableTest, RefusesMoreThanItsLimit) {
-  SessionTable table(2);
-  ASSERT_TRUE(table.Open("a").ok());
-  const auto second = table.Open("b");
+  CommitQueue queue;
+  SessionTable table({.max_sessions = 2});
+  ASSERT_TRUE(table.Open("a", &queue).ok());
+  const auto second = table.Open("b", &queue);
   ASSERT_TRUE(second.ok());
-  EXPECT_TRUE(absl::IsResourceExhausted(table.Open("c").status()));
-  table.Remove((*second)->id());
-  EXPECT_TRUE(table.Open("c").ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(table.Open("c", &queue).status()));
+  table.Remove(second->id);
+  EXPECT_TRUE(table.Open("c", &queue).ok());
+}
+
+TEST(SessionTableTest, LedgersOfAllSessionsHaveALimit) {
+  SessionTable table({.max_sessions = 2, .max_ledgers = 3});
+  CommitQueue queue;
+  const auto a = *table.Find(table.Open("a", &queue)->id);
+  const auto b = *table.Find(table.Open("b", &queue)->id);
+  EXPECT_TRUE(a->AddLedger("n", 1).ok());
+  EXPECT_TRUE(a->AddLedger("n", 1).ok()) << "has it";
+  EXPECT_TRUE(b->AddLedger("n", 1).ok());
+  EXPECT_TRUE(b->AddLedger("m", 1).ok());
+  const absl::Status full = a->AddLedger("m", 1);
+  EXPECT_TRUE(absl::IsResourceExhausted(full));
+  EXPECT_NE(full.message().find("--max_ledgers"), std::string::npos) << full;
+  EXPECT_EQ(table.ledgers(), 3);
+  b->RemoveLedger("m");
+  b->RemoveLedger("m");
+  EXPECT_TRUE(a->AddLedger("m", 1).ok());
+  b->RestoreLedger("m");
+  EXPECT_EQ(table.ledgers(), 4) << "what the store remembers counts";
 }
 
 }  // namespace
