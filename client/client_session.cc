@@ -6,6 +6,7 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "client/counted.h"
 #include "client/streamnorm_client.h"
 #include "google/rpc/error_details.pb.h"
 
@@ -46,39 +47,16 @@ absl::Status TimedOut() {
 bool EndsSession(const absl::Status& status) {
   const std::string reason = ErrorReason(status);
   return reason == "EPOCH_FENCED" || reason == "SESSION_UNKNOWN" ||
-         reason == "HISTORY_LOST";
+         reason == "HISTORY_LOST" || reason == "ROWS_MISMATCH";
 }
 
-// What a server counted of one normalizer's sequences.
-class Counted {
- public:
-  explicit Counted(const v1::SessionProgress* progress) : progress_(progress) {}
+uint64_t RowsOfRequest(const v1::NormalizeRequest& request) {
+  const auto& shape = request.input().shape();
+  return shape.size() == 1 ? 1 : static_cast<uint64_t>(shape[0]);
+}
 
-  bool known() const { return progress_ != nullptr; }
-
-  uint64_t applied() const {
-    return progress_ == nullptr ? 0 : progress_->applied_sequence();
-  }
-
-  bool Has(uint64_t sequence) const {
-    if (sequence <= applied()) return true;
-    if (progress_ == nullptr) return false;
-    const uint64_t bit = sequence - applied() - 1;
-    const std::string& window = progress_->window();
-    return bit / 8 < window.size() &&
-           (static_cast<uint8_t>(window[bit / 8]) >> (bit % 8) & 1) != 0;
-  }
-
- private:
-  const v1::SessionProgress* const progress_;
-};
-
-Counted CountedOf(const v1::ResumeSessionResponse& resumed,
-                  const std::string& name) {
-  for (const auto& progress : resumed.progress()) {
-    if (progress.name() == name) return Counted(&progress);
-  }
-  return Counted(nullptr);
+uint64_t RowsOfRequest(const v1::MergeMomentsRequest& request) {
+  return request.count();
 }
 
 }  // namespace
@@ -90,6 +68,16 @@ const std::string& ClientSession::Entry::name() const {
 
 v1::UpdateId* ClientSession::Entry::update_id() {
   return std::visit([](auto& r) { return r.mutable_update_id(); }, request);
+}
+
+void ClientSession::Entry::Audit(uint64_t rows_before) {
+  std::visit(
+      [&](auto& r) { r.set_rows_sent_total(rows_before + RowsOfRequest(r)); },
+      request);
+}
+
+void ClientSession::Entry::DropAudit() {
+  std::visit([](auto& r) { r.clear_rows_sent_total(); }, request);
 }
 
 uint64_t ClientSession::Entry::sequence() const {
@@ -115,6 +103,7 @@ ClientSession::ClientSession(std::shared_ptr<ClientConnection> connection,
     track.next_sequence = progress.token_sequence() + 1;
     track.generation = progress.generation();
     track.durable_sequence = progress.token_sequence();
+    track.audit.GoOnFrom(progress, progress.token_sequence());
   }
 }
 
@@ -252,6 +241,15 @@ absl::StatusOr<v1::BarrierResponse> ClientSession::CallBarrier(
     skipped->mutable_sequences()->Assign(track.free_sequences.begin(),
                                          track.free_sequences.end());
   }
+  for (const auto& [name, track] : tracks_) {
+    const auto rows = track.audit.Rows(track.generation);
+    if (!rows) continue;
+    auto* sent = request.add_sent();
+    sent->set_name(name);
+    sent->set_generation(track.generation);
+    sent->set_sequence(track.next_sequence - 1);
+    sent->set_rows(*rows);
+  }
   grpc::ClientContext context;
   context.set_deadline(ToSystemTime(deadline));
   v1::BarrierResponse response;
@@ -262,6 +260,8 @@ absl::StatusOr<v1::BarrierResponse> ClientSession::CallBarrier(
   for (auto& [name, track] : tracks_) track.free_sequences.clear();
   for (const auto& progress : response.progress()) {
     Release(progress.name(), progress.durable_sequence());
+    Track& track = tracks_[progress.name()];
+    track.audit.GoOnFrom(progress, track.next_sequence - 1);
   }
   return response;
 }
@@ -298,7 +298,10 @@ absl::Status ClientSession::Number(Entry* entry, Clock::time_point deadline) {
     return s;
   }
   uint64_t sequence = 0;
+  entry->DropAudit();  // whatever the caller put there
   if (track.free_sequences.empty()) {
+    const auto rows = track.audit.Rows(track.generation);
+    if (rows) entry->Audit(*rows);
     sequence = track.next_sequence++;
   } else {
     sequence = *track.free_sequences.begin();
@@ -367,6 +370,7 @@ absl::Status ClientSession::WaitForRoom(size_t bytes,
 void ClientSession::Buffer(const EntryPtr& entry) {
   buffer_.push_back(entry);
   buffered_bytes_ += entry->bytes;
+  tracks_[entry->name()].audit.Sent(entry->sequence());
 }
 
 void ClientSession::Release(const std::string& name,
@@ -378,6 +382,7 @@ void ClientSession::Release(const std::string& name,
                          entry->sequence() <= track.durable_sequence &&
                          entry->name() == name;
     if (release) buffered_bytes_ -= entry->bytes;
+    if (release) track.audit.Released(entry->sequence());
     return release;
   });
 }
@@ -385,7 +390,9 @@ void ClientSession::Release(const std::string& name,
 // A refused update was not counted and its number is free again.
 void ClientSession::Refused(const EntryPtr& entry) {
   if (!entry->counts) return;
-  tracks_[entry->name()].free_sequences.insert(entry->sequence());
+  Track& track = tracks_[entry->name()];
+  track.free_sequences.insert(entry->sequence());
+  track.audit.Refused(entry->sequence());
   if (std::erase(buffer_, entry) != 0) buffered_bytes_ -= entry->bytes;
 }
 
@@ -399,6 +406,8 @@ void ClientSession::Accepted(const EntryPtr& entry, const Response& response) {
 #ifdef STREAMNORM_PLANT_RELEASED_ON_ANSWER
   Release(entry->name(), entry->sequence());
 #endif
+  track.audit.Answered(entry->sequence(), response.generation(),
+                       response.counted_rows(), response.duplicate());
   // Looking through the buffer pays only when the disk moved on.
   if (response.durable_sequence() > track.durable_sequence ||
       entry->sequence() <= track.durable_sequence) {
@@ -558,6 +567,8 @@ absl::Status ClientSession::SendAgain(const v1::ResumeSessionResponse& resumed,
   for (const EntryPtr& entry : buffer_) {
     const bool missing =
         !CountedOf(resumed, entry->name()).Has(entry->sequence());
+    if (missing) tracks_[entry->name()].audit.SentAgain(entry->sequence());
+    entry->DropAudit();
     const bool merge =
         std::holds_alternative<v1::MergeMomentsRequest>(entry->request);
     if (merge && missing && (entry->answered || entry->discard)) {

@@ -16,6 +16,7 @@
 #include "client/client_options.h"
 #include "client/connection.h"
 #include "client/normalize_channel.h"
+#include "client/rows_audit.h"
 #include "stats/tensor_view.h"
 #include "streamnorm/v1/normalizer_service.grpc.pb.h"
 
@@ -33,8 +34,9 @@ namespace streamnorm {
 // Errors: an update the server refuses (INVALID_ARGUMENT, ...) is not counted
 // and the session goes on. DEADLINE_EXCEEDED means not answered in time: the
 // update stays in the buffer and is delivered by a later call; don't send its
-// rows again. After DATA_LOSS (the server lost what it had promised; the
-// message names the range) and ABORTED/EPOCH_FENCED (someone else resumed this
+// rows again. After DATA_LOSS (the server lost what it had promised, and the
+// message names the range; or it has other rows of this session than it told,
+// ROWS_MISMATCH) and ABORTED/EPOCH_FENCED (someone else resumed this
 // session) every call fails with that error: open a new session.
 //
 // Not thread safe. Outlives its Client if need be.
@@ -96,6 +98,10 @@ class ClientSession {
     const std::string& name() const;
     v1::UpdateId* update_id();
     uint64_t sequence() const;
+
+    // Tells the server what it should have with this update, or nothing.
+    void Audit(uint64_t rows_before);
+    void DropAudit();
   };
   using EntryPtr = std::shared_ptr<Entry>;
 
@@ -105,6 +111,7 @@ class ClientSession {
     std::set<uint64_t> free_sequences;  // of refused updates
     uint64_t generation = 0;            // 0 = not known
     uint64_t durable_sequence = 0;
+    RowsAudit audit;
   };
 
   ClientSession(std::shared_ptr<ClientConnection> connection,

@@ -44,6 +44,7 @@ constexpr ReasonEntry kReasons[] = {
     {Reason::kGenerationUnknown, "GENERATION_UNKNOWN",
      StatusCode::kFailedPrecondition},
     {Reason::kHistoryLost, "HISTORY_LOST", StatusCode::kDataLoss},
+    {Reason::kRowsMismatch, "ROWS_MISMATCH", StatusCode::kDataLoss},
     {Reason::kLimitExceeded, "LIMIT_EXCEEDED", StatusCode::kResourceExhausted},
     {Reason::kDiskFull, "DISK_FULL", StatusCode::kUnavailable},
     {Reason::kStoreFailed, "STORE_FAILED", StatusCode::kUnavailable},
@@ -151,6 +152,17 @@ absl::Status SequenceOutOfWindow(uint64_t sequence, uint64_t applied_sequence) {
                    applied_sequence + kSequenceWindow, " (",
                    applied_sequence + 1,
                    " is not counted yet; send it again first)"));
+}
+
+absl::Status RowsMismatch(absl::string_view field, uint64_t got, uint64_t want,
+                          absl::string_view id) {
+  return MakeError(
+      Reason::kRowsMismatch,
+      absl::StrCat(field, ": ", got, ", want ", want, ", the rows that ",
+                   NormalizerName(id),
+                   " has of this session; rows were lost or counted twice, or "
+                   "the client miscounted: don't go on with these statistics "
+                   "before it is known which"));
 }
 
 absl::Status CheckValues(const ValueProblem& problem, const TensorView& input,

@@ -30,6 +30,7 @@ enum class Reason {
   kSequenceOutOfWindow,
   kGenerationUnknown,
   kHistoryLost,
+  kRowsMismatch,
   kLimitExceeded,
   kDiskFull,
   kStoreFailed,
@@ -62,6 +63,8 @@ absl::Status NotWarmedUp(uint64_t rows, uint64_t minimum_rows,
 absl::Status EpochFenced(uint64_t got, uint64_t want);
 absl::Status SequenceConflict(uint64_t sequence);
 absl::Status SequenceOutOfWindow(uint64_t sequence, uint64_t applied_sequence);
+absl::Status RowsMismatch(absl::string_view field, uint64_t got, uint64_t want,
+                          absl::string_view id);
 
 // What Fold or Apply stumbled over, with row, column and value.
 absl::Status CheckValues(const ValueProblem& problem, const TensorView& input,

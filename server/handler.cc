@@ -81,6 +81,7 @@ void Handler::Normalize(const v1::NormalizeRequest& request,
     if (!source.ok()) return done(source.status());
     call.source = *std::move(source);
     call.source.fingerprint = FingerprintOf(request);
+    call.source.rows_sent_total = request.rows_sent_total();
   }
   call.schema_hash = request.schema_hash();
   auto normalizer = FindNormalizer(*registry_, request.name());
@@ -127,6 +128,7 @@ void Handler::MergeMoments(const v1::MergeMomentsRequest& request,
                             request.fail_if_frozen());
   if (!source.ok()) return done(source.status());
   source->fingerprint = FingerprintOf(request);
+  source->rows_sent_total = request.rows_sent_total();
   const auto normalizer = FindNormalizer(*registry_, request.name());
   if (!normalizer.ok()) return done(normalizer.status());
   const auto moments =

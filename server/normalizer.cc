@@ -87,6 +87,7 @@ absl::StatusOr<NormalizeOutcome> Normalizer::Normalize(
       auto s = PrepareOutput(call, *admission, output, &warming_up.emplace());
       if (!s.ok()) return s;
     }
+    if (auto s = Audit(call.source, *admission, w.next); !s.ok()) return s;
     if (auto s = OpenLedger(call.source, *admission); !s.ok()) return s;
     const uint64_t counted = Accept(call.source, *admission, w.next);
     outcome.update = Outcome(call.source, *admission, counted);
@@ -185,6 +186,7 @@ absl::StatusOr<UpdateOutcome> Normalizer::MergeMoments(
       statistics->variance[j] = basis.variance(j);
     }
   }
+  if (auto s = Audit(call.source, *admission, w.next); !s.ok()) return s;
   if (auto s = OpenLedger(call.source, *admission); !s.ok()) return s;
   const uint64_t counted = Accept(call.source, *admission, w.next);
   UpdateOutcome outcome = Outcome(call.source, *admission, counted);
@@ -482,6 +484,36 @@ absl::Status Normalizer::CenterOn(OwnRows own, ScalingTable* table) const {
   if (auto s = CheckValues(problem, *own.rows, id_); !s.ok()) return s;
   CenterScaling(w.batch, table);
   return absl::OkStatus();
+}
+
+absl::Status Normalizer::Audit(const UpdateSource& source, Admission admission,
+                               const Moments& next) const {
+  if (source.session == nullptr || source.rows_sent_total == 0 ||
+      admission != Admission::kCount) {
+    return absl::OkStatus();
+  }
+  const auto it = ledgers_.find(source.id.session);
+  static const Ledger kEmpty;
+  const Ledger& ledger = it == ledgers_.end() ? kEmpty : it->second.ledger;
+  if (!ledger.EndsAt(source.id.sequence - 1)) return absl::OkStatus();
+  const uint64_t rows =
+      ledger.rows() + next.row_count() - state_.moments.row_count();
+  if (source.rows_sent_total == rows) return absl::OkStatus();
+  return RowsMismatch("rows_sent_total", source.rows_sent_total, rows, id_);
+}
+
+absl::Status Normalizer::CheckSentRows(const SessionId& session,
+                                       const SentRows& sent) const {
+  MutexLock lock(&mu_);
+  const auto it = ledgers_.find(session);
+  if (it == ledgers_.end() || sent.generation != state_.generation) {
+    return absl::OkStatus();
+  }
+  const Ledger& ledger = it->second.ledger;
+  if (!ledger.EndsAt(sent.sequence) || ledger.rows() == sent.rows) {
+    return absl::OkStatus();
+  }
+  return RowsMismatch("sent.rows", sent.rows, ledger.rows(), id_);
 }
 
 absl::Status Normalizer::OpenLedger(const UpdateSource& source,

@@ -34,6 +34,16 @@ struct UpdateSource {
   UpdateId id;                       // where there is a session
   uint32_t fingerprint = 0;          // of the payload; never 0
   bool fail_if_frozen = false;
+
+  // The client's count of its rows here, with this update's; 0 = not told.
+  uint64_t rows_sent_total = 0;
+};
+
+// A client's count of the rows of its session, after `sequence`.
+struct SentRows {
+  uint64_t generation = 0;
+  uint64_t sequence = 0;
+  uint64_t rows = 0;
 };
 
 struct NormalizeCall {
@@ -155,6 +165,11 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
                              uint64_t epoch,
                              const std::vector<uint64_t>& sequences);
 
+  // DATA_LOSS if the session has other rows here than its client counted. OK
+  // where the two can't be compared: another generation, gaps.
+  absl::Status CheckSentRows(const SessionId& session,
+                             const SentRows& sent) const;
+
   // The session ended: its rows stay, its ledger goes.
   void DropLedger(const SessionId& session);
 
@@ -197,6 +212,11 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status PrepareOutput(const NormalizeCall& call, Admission admission,
                              uint8_t* output, bool* warming_up) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // DATA_LOSS if the client's count of its rows is not ours.
+  absl::Status Audit(const UpdateSource& source, Admission admission,
+                     const Moments& next) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // Gives the session a ledger here if it needs one. Comes last of what may

@@ -10,6 +10,30 @@
 #include "server/wire.h"
 
 namespace streamnorm {
+namespace {
+
+// Clears away a session that is on disk as ended; its rows stay. In this order,
+// and not before: wherever a crash cuts it off, no ledger is left without its
+// session, and no session comes back without its ledgers.
+void Forget(const Session& session, Registry* registry, CommitQueue* queue) {
+  for (const std::string& id : session.normalizers()) {
+    const auto normalizer = registry->Find(id);
+    if (normalizer.ok()) (*normalizer)->DropLedger(session.id());
+  }
+  // A damaged normalizer may have a ledger of it: then the record stays until
+  // a start finds none damaged.
+  if (registry->quarantined().empty()) queue->DeleteSession(session.id());
+}
+
+void LogExpired(const Session& session, std::chrono::seconds timeout) {
+  Log(LogLevel::kInfo, "session_expired",
+      {{"session", HexOf(session.id().bytes)},
+       {"client", session.client()},
+       {"normalizers", session.normalizers().size()},
+       {"idle_timeout_s", timeout.count()}});
+}
+
+}  // namespace
 
 SessionHandler::SessionHandler(const HistoryId& history_id,
                                uint64_t incarnation, Registry* registry,
@@ -111,52 +135,46 @@ absl::StatusOr<std::shared_ptr<Session>> SessionHandler::FindSession(
 
 void SessionHandler::CloseSession(const v1::CloseSessionRequest& request,
                                   google::protobuf::Empty*, Done done) {
-  if (auto s = DoClose(request); !s.ok()) return done(s);
-  queue_->WhenDurable(std::move(done));
+  const auto session = DoClose(request);
+  if (!session.ok()) return done(session.status());
+  queue_->WhenDurable([session = *session, registry = registry_, queue = queue_,
+                       done = std::move(done)](absl::Status status) {
+    if (!status.ok()) return done(std::move(status));
+    Forget(*session, registry, queue);
+    queue->WhenDurable(done);
+  });
 }
 
-absl::Status SessionHandler::DoClose(const v1::CloseSessionRequest& request) {
+absl::StatusOr<std::shared_ptr<Session>> SessionHandler::DoClose(
+    const v1::CloseSessionRequest& request) {
   if (auto s = committer_->AcceptingUpdates(); !s.ok()) return s;
-  const auto session = FindSession(request.session(), request.epoch());
-  if (!session.ok()) return session.status();
-  if (auto s = (*session)->End(request.epoch()); !s.ok()) return s;
-  Forget(**session);
-  return absl::OkStatus();
-}
-
-// The session ended: nothing is counted any more. Then the ledgers go, then the
-// record: whatever a crash cuts off, no ledger is left without its session.
-void SessionHandler::Forget(const Session& session) {
-  sessions_->Remove(session.id());
-  for (const std::string& id : session.normalizers()) {
-    const auto normalizer = registry_->Find(id);
-    if (normalizer.ok()) (*normalizer)->DropLedger(session.id());
-  }
-  if (registry_->quarantined().empty()) {
-    queue_->DeleteSession(session.id());
-  } else {
-    // A damaged normalizer may have a ledger of it, which must not outlive its
-    // session. The record stays, of the epoch that no client has.
-    queue_->AddSession(session.ToRecord());
-  }
+  auto session = FindSession(request.session(), request.epoch());
+  if (!session.ok()) return session;
+  if (auto s = (*session)->End(request.epoch(), queue_); !s.ok()) return s;
+  sessions_->Remove((*session)->id());
+  return session;
 }
 
 size_t SessionHandler::ExpireIdleSessions(std::chrono::seconds timeout,
                                           size_t at_most) {
   if (!committer_->AcceptingUpdates().ok()) return 0;
-  size_t expired = 0;
-  for (const auto& session : sessions_->Idle(timeout, at_most)) {
-    if (!session->EndIfIdle(timeout)) continue;  // used, or ended, meanwhile
-    const size_t ledgers = session->normalizers().size();
-    Forget(*session);
-    ++expired;
-    Log(LogLevel::kInfo, "session_expired",
-        {{"session", HexOf(session->id().bytes)},
-         {"client", session->client()},
-         {"normalizers", ledgers},
-         {"idle_timeout_s", timeout.count()}});
+  std::vector<std::shared_ptr<Session>> expired;
+  for (auto& session : sessions_->Idle(timeout, at_most)) {
+    // Else used, or ended, meanwhile.
+    if (session->EndIfIdle(timeout, queue_)) {
+      sessions_->Remove(session->id());
+      LogExpired(*session, timeout);
+      expired.push_back(std::move(session));
+    }
   }
-  return expired;
+  const size_t count = expired.size();
+  if (count == 0) return 0;
+  queue_->WhenDurable([expired = std::move(expired), registry = registry_,
+                       queue = queue_](const absl::Status& status) {
+    if (!status.ok()) return;
+    for (const auto& session : expired) Forget(*session, registry, queue);
+  });
+  return count;
 }
 
 absl::Status SessionHandler::SkipSequences(
@@ -184,11 +202,30 @@ absl::Status SessionHandler::SkipSequences(
   return absl::OkStatus();
 }
 
+absl::Status SessionHandler::CheckSentRows(const v1::BarrierRequest& request,
+                                           const SessionId& session) const {
+  for (const auto& sent : request.sent()) {
+    const auto normalizer = FindNormalizer(*registry_, sent.name());
+    if (absl::IsNotFound(normalizer.status())) continue;  // deleted
+    if (!normalizer.ok()) return normalizer.status();
+    if (auto s = (*normalizer)
+                     ->CheckSentRows(session, {sent.generation(),
+                                               sent.sequence(), sent.rows()});
+        !s.ok()) {
+      return s;
+    }
+  }
+  return absl::OkStatus();
+}
+
 void SessionHandler::Barrier(const v1::BarrierRequest& request,
                              v1::BarrierResponse* response, Done done) {
   const auto session = FindSession(request.session(), request.epoch());
   if (!session.ok()) return done(session.status());
   if (auto s = SkipSequences(request, *session); !s.ok()) return done(s);
+  if (auto s = CheckSentRows(request, (*session)->id()); !s.ok()) {
+    return done(s);
+  }
   BarrierToken token;
   token.history_id = history_id_;
   token.session = (*session)->id();

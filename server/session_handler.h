@@ -53,12 +53,13 @@ class SessionHandler {
   // Each does one RPC up to the point where only the disk is missing.
   absl::Status DoResume(const v1::ResumeSessionRequest& request,
                         v1::ResumeSessionResponse* response);
-  absl::Status DoClose(const v1::CloseSessionRequest& request);
+  absl::StatusOr<std::shared_ptr<Session>> DoClose(
+      const v1::CloseSessionRequest& request);
 
-  // Clears away a session that ended; its rows stay.
-  void Forget(const Session& session);
   absl::Status SkipSequences(const v1::BarrierRequest& request,
                              const std::shared_ptr<Session>& session) const;
+  absl::Status CheckSentRows(const v1::BarrierRequest& request,
+                             const SessionId& session) const;
 
   const HistoryId history_id_;
   const uint64_t incarnation_;

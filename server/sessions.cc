@@ -133,18 +133,23 @@ absl::StatusOr<SessionRecord> Session::RaiseEpoch(CommitQueue* queue) {
   return record;
 }
 
-absl::Status Session::End(uint64_t epoch) {
+absl::Status Session::End(uint64_t epoch, CommitQueue* queue) {
   MutexLock lock(&mu_);
   if (auto s = CheckEpoch(epoch); !s.ok()) return s;
-  epoch_.store(kEndedEpoch, std::memory_order_release);
+  EndLocked(queue);
   return absl::OkStatus();
 }
 
-bool Session::EndIfIdle(std::chrono::seconds timeout) {
+bool Session::EndIfIdle(std::chrono::seconds timeout, CommitQueue* queue) {
   MutexLock lock(&mu_);
   if (epoch_.load() == kEndedEpoch || !IdleFor(timeout)) return false;
-  epoch_.store(kEndedEpoch, std::memory_order_release);
+  EndLocked(queue);
   return true;
+}
+
+void Session::EndLocked(CommitQueue* queue) {
+  epoch_.store(kEndedEpoch, std::memory_order_release);
+  queue->AddSession(ToRecord());
 }
 
 bool Session::IdleFor(std::chrono::seconds timeout) const {

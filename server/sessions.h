@@ -51,6 +51,12 @@ class Ledger {
   // The present generation ended: its rows are gone, the sequences are not.
   void ForgetRows() { rows_ = 0; }
 
+  // True if exactly the sequences up to `sequence` are used up: then rows() is
+  // what a client that knows the answers to all of them has counted.
+  bool EndsAt(uint64_t sequence) const {
+    return applied_sequence_ == sequence && window_.none();
+  }
+
   LedgerRecord ToRecord(const std::string& normalizer_id,
                         const SessionId& session) const;
 
@@ -103,7 +109,7 @@ struct SessionEnvironment {
 // A client's series of updates. Safe for concurrent use.
 //
 // It ends once: closed by its client, or expired. From then on every use is
-// refused, so whoever ended it can take its ledgers away one by one.
+// refused, and once that is on disk its ledgers can be taken away one by one.
 class Session {
  public:
   explicit Session(const SessionRecord& record,
@@ -126,11 +132,11 @@ class Session {
   // record. FAILED_PRECONDITION if it ended.
   absl::StatusOr<SessionRecord> RaiseEpoch(CommitQueue* queue);
 
-  // Ends it. Errors as of Use.
-  absl::Status End(uint64_t epoch);
+  // Ends it and enters that in `queue`. Errors as of Use.
+  absl::Status End(uint64_t epoch, CommitQueue* queue);
 
-  // Ends it if it was not used for `timeout`; false if it was, or had ended.
-  bool EndIfIdle(std::chrono::seconds timeout);
+  // Likewise if it was not used for `timeout`; false if it was, or had ended.
+  bool EndIfIdle(std::chrono::seconds timeout, CommitQueue* queue);
   bool IdleFor(std::chrono::seconds timeout) const;
 
   // Notes that `normalizer_id` gets a ledger of this session, before it does.
@@ -147,6 +153,7 @@ class Session {
  private:
   absl::Status CheckEpoch(uint64_t epoch) const;
   void Touch();
+  void EndLocked(CommitQueue* queue) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const std::shared_ptr<SessionEnvironment> environment_;
   const SessionId id_;
@@ -158,9 +165,8 @@ class Session {
   std::set<std::string> normalizers_ ABSL_GUARDED_BY(mu_);
 };
 
-// The record of a session that ended keeps this epoch, where it has to stay
-// because a damaged normalizer may have a ledger of it. No client's is ever
-// this.
+// The record of a session that ended has this epoch until its ledgers are gone.
+// No client's is ever this.
 inline constexpr uint64_t kEndedEpoch = std::numeric_limits<uint64_t>::max();
 
 // All living sessions. Safe for concurrent use.

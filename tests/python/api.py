@@ -283,10 +283,10 @@ class Session:
         return pb.UpdateId(session=self.session, epoch=self.epoch,
                            sequence=sequence, generation=generation)
 
-    def barrier(self, **skipped):
+    def barrier(self, sent=(), **skipped):
         """`skipped`: sequences to use up, by normalizer id."""
         return self.client.call("Barrier", pb.BarrierRequest(
-            session=self.session, epoch=self.epoch, skipped=[
+            session=self.session, epoch=self.epoch, sent=sent, skipped=[
                 pb.SkippedSequences(name="normalizers/" + i, sequences=s)
                 for i, s in skipped.items()]))
 

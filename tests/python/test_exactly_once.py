@@ -365,6 +365,60 @@ def test_two_histories_have_two_ids(client, start, connect):
     assert stranger.info().history_id != client.info().history_id
 
 
+# The audit.
+
+def test_the_clients_count_of_its_rows_is_compared(client, made, session):
+    rows = 0
+    mismatch = (Code.DATA_LOSS, "ROWS_MISMATCH")
+    for sequence in range(1, 6):
+        rows += len(batch(sequence))
+        for wrong in (rows - 1, rows + 1, 2 ** 64 - 1):
+            with unchanged(client, made.name), refused(
+                    *mismatch, says=[str(rows), str(wrong), made.name]):
+                send(session, made, sequence, rows_sent_total=wrong)
+        assert not send(session, made, sequence,
+                        rows_sent_total=rows).duplicate
+        assert send(session, made, sequence, rows_sent_total=1).duplicate
+    moments = [1, 2], [3, 4]
+    update = session.id(6, made.generation)
+    with unchanged(client, made.name), refused(*mismatch):
+        client.merge(made.name, 10, *moments, update_id=update,
+                     rows_sent_total=rows + 11)
+    client.merge(made.name, 10, *moments, update_id=update,
+                 rows_sent_total=rows + 10)
+
+
+def test_a_count_that_can_not_be_compared_is_let_pass(client, made, session):
+    assert not send(session, made, 2, rows_sent_total=999).duplicate
+    assert not send(session, made, 1, rows_sent_total=999).duplicate
+    reset = client.reset(made.name)
+    assert send(session, made, 3, rows_sent_total=999).counted_rows == 0
+    client.freeze(made.name)
+    assert send(session, reset, 4, rows_sent_total=999).counted_rows == 0
+    client.unfreeze(made.name)
+    assert send(session, reset, 5, rows_sent_total=len(batch(5))).counted_rows
+
+
+def test_a_barrier_compares_the_clients_count(client, made, session):
+    for sequence in (1, 2, 4):
+        send(session, made, sequence)
+    rows = sum(len(batch(s)) for s in (1, 2, 4))
+
+    def sent(rows, sequence=4, generation=made.generation, name=made.name):
+        return [pb.SentRows(name=name, generation=generation,
+                            sequence=sequence, rows=rows)]
+
+    session.barrier(sent(rows + 1))  # 3 is missing
+    skip = {made.name.split("/")[1]: [3]}
+    with unchanged(client, made.name), refused(Code.DATA_LOSS,
+                                               "ROWS_MISMATCH"):
+        session.barrier(sent(rows + 1), **skip)
+    assert session.barrier(sent(rows)).token
+    session.barrier(sent(1, generation=made.generation + 1))
+    session.barrier(sent(1, sequence=5))
+    session.barrier(sent(1, name="normalizers/no-such"))
+
+
 # Durability is told.
 
 def test_wait_durable_answers_when_the_update_is_on_disk(client, made,

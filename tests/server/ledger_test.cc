@@ -115,11 +115,11 @@ TEST(SessionTest, AnEndedSessionTakesNoLedgerAndNoEpoch) {
   Session session(SessionRecord{SessionId(), 1, "", 0});
   EXPECT_TRUE(session.AddLedger("a", 1).ok());
   EXPECT_TRUE(absl::IsAborted(session.AddLedger("b", 2))) << "not its epoch";
-  EXPECT_TRUE(absl::IsAborted(session.End(2)));
-  EXPECT_TRUE(session.End(1).ok());
+  EXPECT_TRUE(absl::IsAborted(session.End(2, &queue)));
+  EXPECT_TRUE(session.End(1, &queue).ok());
   EXPECT_TRUE(absl::IsFailedPrecondition(session.AddLedger("c", 1)));
   EXPECT_TRUE(absl::IsFailedPrecondition(session.Use(1)));
-  EXPECT_TRUE(absl::IsFailedPrecondition(session.End(1)));
+  EXPECT_TRUE(absl::IsFailedPrecondition(session.End(1, &queue)));
   EXPECT_FALSE(session.RaiseEpoch(&queue).ok());
   EXPECT_EQ(session.normalizers(), std::vector<std::string>{"a"});
 }
@@ -142,11 +142,11 @@ TEST(SessionTest, IsIdleSinceItsLastUse) {
   EXPECT_FALSE(after(9));
   EXPECT_TRUE(session.RaiseEpoch(&queue).ok());
   EXPECT_FALSE(after(9));
-  EXPECT_FALSE(session.EndIfIdle(timeout));
+  EXPECT_FALSE(session.EndIfIdle(timeout, &queue));
   EXPECT_TRUE(session.Use(2).ok());
   EXPECT_TRUE(after(10));
-  EXPECT_TRUE(session.EndIfIdle(timeout));
-  EXPECT_FALSE(session.EndIfIdle(timeout)) << "once";
+  EXPECT_TRUE(session.EndIfIdle(timeout, &queue));
+  EXPECT_FALSE(session.EndIfIdle(timeout, &queue)) << "once";
 }
 
 TEST(SessionTableTest, RefusesMoreThanItsLimit) {

@@ -258,7 +258,7 @@ TEST_F(NormalizerTest, RowsOfAnEndedSessionStay) {
   ASSERT_TRUE(Run(Call({1, 10, 3, 30}, 1)).ok());
   CommitBatch first;
   normalizer_->Capture(&first);
-  ASSERT_TRUE(session_->End(1).ok());
+  ASSERT_TRUE(session_->End(1, &queue_).ok());
   normalizer_->DropLedger(session_->id());
   CommitBatch second;
   normalizer_->Capture(&second);
@@ -266,6 +266,57 @@ TEST_F(NormalizerTest, RowsOfAnEndedSessionStay) {
   EXPECT_EQ(second.states.at(0).moments.row_count(), 2);
   ASSERT_EQ(second.deleted_ledgers.size(), 1);
   EXPECT_EQ(second.deleted_ledgers[0].second, session_->id());
+}
+
+TEST_F(NormalizerTest, TheClientsCountOfItsRowsIsCompared) {
+  const auto run = [&](uint64_t sequence, uint64_t rows_sent_total) {
+    NormalizeCall call = Call({double(sequence), 1, 2, 2}, sequence);
+    call.source.rows_sent_total = rows_sent_total;
+    return Run(call).status();
+  };
+  EXPECT_TRUE(absl::IsDataLoss(run(1, 3)));
+  EXPECT_FALSE(normalizer_->SessionProgress(session_->id()).has_value());
+  EXPECT_TRUE(run(1, 2).ok());
+  EXPECT_TRUE(run(1, 99).ok()) << "a duplicate is not compared";
+  EXPECT_TRUE(run(3, 99).ok()) << "2 is missing";
+  EXPECT_TRUE(run(2, 99).ok()) << "3 is there";
+  const auto before = State();
+  EXPECT_TRUE(absl::IsDataLoss(run(4, 6)));
+  ExpectUnchanged(before);
+  EXPECT_TRUE(run(4, 8).ok());
+  Change([](NormalizerDefinition* d) { d->frozen = true; });
+  EXPECT_TRUE(run(5, 99).ok()) << "not counted, so not compared";
+  Change([](NormalizerDefinition* d) { d->frozen = false; });
+  EXPECT_TRUE(run(6, 10).ok());
+}
+
+TEST_F(NormalizerTest, ASessionsRowsAreComparedWhereTheyCanBe) {
+  const auto check = [&](uint64_t generation, uint64_t sequence,
+                         uint64_t rows) {
+    return normalizer_->CheckSentRows(session_->id(),
+                                      {generation, sequence, rows});
+  };
+  EXPECT_TRUE(check(5, 1, 9).ok()) << "no ledger";
+  ASSERT_TRUE(Run(Call({1, 10, 3, 30}, 1)).ok());
+  EXPECT_TRUE(check(5, 1, 2).ok());
+  EXPECT_TRUE(absl::IsDataLoss(check(5, 1, 3)));
+  EXPECT_TRUE(check(4, 1, 3).ok()) << "of another generation";
+  EXPECT_TRUE(check(5, 2, 3).ok()) << "knows of more";
+  ASSERT_TRUE(Run(Call({4, 40}, 3)).ok());
+  EXPECT_TRUE(check(5, 1, 9).ok()) << "another came";
+}
+
+// As if rows had been lost or counted twice: base and ledgers still add up.
+TEST_F(NormalizerTest, AWrongLedgerIsFoundByItsClient) {
+  normalizer_->RestoreLedger({"n", session_->id(), 3, {}, /*rows=*/7},
+                             session_);
+  NormalizeCall call = Call({1, 10}, 4);
+  call.source.rows_sent_total = 7;
+  EXPECT_TRUE(absl::IsDataLoss(Run(call).status()));
+  EXPECT_TRUE(
+      absl::IsDataLoss(normalizer_->CheckSentRows(session_->id(), {5, 3, 6})));
+  call.source.rows_sent_total = 8;
+  EXPECT_TRUE(Run(call).ok());
 }
 
 TEST_F(NormalizerTest, SkippedSequencesLetTheWatermarkPass) {

@@ -54,7 +54,10 @@ class Service {
 
   void Pass(seconds time) { now_ = now_.load() + time; }
   size_t Expire(size_t at_most = 1000) {
-    return session_handler_.ExpireIdleSessions(kTimeout, at_most);
+    const size_t expired =
+        session_handler_.ExpireIdleSessions(kTimeout, at_most);
+    Stored();  // that they ended is on disk; then their ledgers go
+    return expired;
   }
   const SessionTable& sessions() const { return sessions_; }
   Registry& registry() { return registry_; }
@@ -333,6 +336,31 @@ TEST_F(SessionEndTest, ASessionEndedBesideADamagedNormalizerNeverComesBack) {
     EXPECT_TRUE(ledgers.empty()) << definition.id;
     EXPECT_EQ(state.base_rows, 2) << definition.id;
   }
+}
+
+// A crash between the end of a session and that of its ledgers. A job that
+// resumed it and sent its steps again would be counted twice.
+TEST_F(SessionEndTest, ACrashInTheMiddleOfAnEndDoesNotBringTheSessionBack) {
+  OpenedSession session;
+  StoreContents contents;
+  {
+    Service service(store_.get());
+    session = service.Open();
+    ASSERT_TRUE(service.Update(session, "a", 1).ok());
+    contents = service.Stored();
+  }
+  CommitBatch ended;
+  ended.sessions = contents.sessions;
+  ended.sessions[0].epoch = kEndedEpoch;
+  ASSERT_TRUE(store_->Write(ended).ok());
+  Service service(store_.get());
+  ExpectUnknown(service.Resume(&session));
+  ExpectUnknown(service.Update(session, "a", 1));
+  const StoreContents stored = service.Stored();
+  EXPECT_TRUE(stored.sessions.empty());
+  ASSERT_EQ(stored.normalizers.size(), 1);
+  EXPECT_TRUE(stored.normalizers[0].ledgers.empty());
+  EXPECT_EQ(stored.normalizers[0].state.base_rows, 2);
 }
 
 // Sessions expire, are closed, resumed and used at the same time: whatever
