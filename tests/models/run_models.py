@@ -25,7 +25,6 @@ SHORT_BOUNDS = [
 LONG_BOUNDS = [
     ("exactly_once.pml", ["-DK=2", "-DWINDOW=1", "-DCRASHES=2"]),
     ("exactly_once.pml", ["-DK=2", "-DWINDOW=1", "-DZOMBIE=1"]),
-    ("exactly_once.pml", ["-DK=3", "-DWINDOW=2"]),
     ("session_end.pml", ["-DK=3", "-DCRASHES=3"]),
 ]
 # A planted bug that shows only within other bounds than the first ones.
