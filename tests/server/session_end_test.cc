@@ -56,7 +56,7 @@ class Service {
   size_t Expire(size_t at_most = 1000) {
     const size_t expired =
         session_handler_.ExpireIdleSessions(kTimeout, at_most);
-    Stored();  // that they ended is on disk; then their ledgers go
+    WaitForDisk();  // they ended there; then their ledgers go
     return expired;
   }
   const SessionTable& sessions() const { return sessions_; }
@@ -133,11 +133,17 @@ class Service {
     return s.ok() ? normalizer.generation() : 0;
   }
 
-  // What is on disk once everything so far is.
-  StoreContents Stored() {
+  void WaitForDisk() {
     std::promise<void> durable;
     queue_.WhenDurable([&](const absl::Status&) { durable.set_value(); });
     durable.get_future().wait();
+  }
+
+  // What is on disk once everything so far is, and what follows from that.
+  // REQUIRES: nobody else uses the service; the store is not thread safe.
+  StoreContents Stored() {
+    WaitForDisk();
+    WaitForDisk();
     return *store_->Load();
   }
 
