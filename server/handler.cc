@@ -393,13 +393,26 @@ void Handler::ListNormalizers(const v1::ListNormalizersRequest& request,
       request.page_size() == 0 ? kDefaultPage : request.page_size();
   const auto size = static_cast<size_t>(std::min(wanted, kLargestPage));
   auto page = registry_->List(after, size + 1);
-  const bool more = page.size() > size;
+  bool more = page.size() > size;
   if (more) page.pop_back();
+  // A prior may have a million numbers: the page ends where the message would
+  // be too large, but has at least one.
+  size_t bytes = 0;
   for (const NormalizerPtr& normalizer : page) {
-    Describe(*normalizer, /*with_feature_names=*/false,
-             response->add_normalizers());
+    v1::Normalizer described;
+    Describe(*normalizer, /*with_feature_names=*/false, &described);
+    bytes += described.ByteSizeLong();
+    if (bytes > options_.limits.max_message_bytes &&
+        response->normalizers_size() > 0) {
+      more = true;
+      break;
+    }
+    *response->add_normalizers() = std::move(described);
   }
-  if (more) response->set_next_page_token(NormalizerName(page.back()->id()));
+  if (more) {
+    const auto& last = *response->normalizers().rbegin();
+    response->set_next_page_token(last.name());
+  }
   done(absl::OkStatus());
 }
 
@@ -416,6 +429,14 @@ absl::StatusOr<Handler::NormalizerPtr> Handler::DoUpdate(
   if (!id.ok()) return id.status();
   auto normalizer = registry_->Find(*id);
   if (!normalizer.ok()) return normalizer;
+  // One per field; a warm_up may be large, and each mention of it costs a copy.
+  constexpr int kMostPaths = 4;
+  if (request.update_mask().paths_size() > kMostPaths) {
+    return InvalidField(
+        "update_mask",
+        absl::StrCat(request.update_mask().paths_size(), " paths"),
+        absl::StrCat("at most ", kMostPaths, ", each field once"));
+  }
   std::vector<std::string> paths(request.update_mask().paths().begin(),
                                  request.update_mask().paths().end());
   if (paths.empty()) {

@@ -327,6 +327,15 @@ absl::StatusOr<std::vector<size_t>> ParseSelection(
     return InvalidField("selection", "more than one of them",
                         "indices, names, or start and end");
   }
+  // Twice the same is no use, and what is answered must have an end.
+  const auto asked = static_cast<uint64_t>(
+      std::max(selection.indices_size(), selection.names_size()));
+  if (asked > definition.features) {
+    return InvalidField(
+        selection.names_size() != 0 ? "selection.names" : "selection.indices",
+        absl::StrCat(asked, " features"),
+        absl::StrCat("at most ", definition.features, ", all there are"));
+  }
   if (selection.names_size() != 0) return SelectNames(selection, definition);
   std::vector<size_t> selected;
   if (selection.indices_size() != 0) {

@@ -10,6 +10,41 @@ from api import (COLUMNS, Code, FeatureStatistics, Nonfinite, Normalizer,
 ROWS = np.arange(12.0).reshape(4, 3)
 
 
+# What a request may make grow.
+
+def test_no_more_features_are_selected_than_there_are(client):
+    name = client.create(3, feature_names=["a", "b", "c"]).name
+    client.count(name, ROWS)
+    assert len(client.columns(name, indices=[2, 2, 2])["mean"]) == 3
+    with invalid("selection.indices", says=["4", "3"]):
+        client.statistics(name, indices=[2, 2, 2, 2])
+    with invalid("selection.names", says=["4", "3"]):
+        client.statistics(name, names=["a"] * 4)
+
+
+def test_an_update_mask_names_each_field_once(client):
+    made = client.create(3, labels={"a": "b"})
+    with unchanged(client, made.name), invalid("update_mask"):
+        client.update(made, *["labels"] * 5)
+
+
+def test_a_page_of_large_normalizers_ends_where_the_message_does(start,
+                                                                 connect):
+    client = connect(start("--store=memory", "--max_message_bytes=40000"))
+    prior = WarmUp.Prior(mean=np.ones(1000), variance=np.ones(1000),
+                         pseudo_rows=1)
+    names = [client.create(1000, warm_up=WarmUp(
+        answer=WarmUp.PRIOR, prior=prior)).name for _ in range(7)]
+    listed, token, pages = [], "", 0
+    while pages == 0 or token:
+        page = client.call("ListNormalizers", pb.ListNormalizersRequest(
+            page_token=token))
+        assert 1 <= len(page.normalizers) <= 2
+        listed += [n.name for n in page.normalizers]
+        token, pages = page.next_page_token, pages + 1
+    assert sorted(listed) == sorted(names) and len(listed) == 7
+
+
 # Create.
 
 def test_create_answers_the_normalizer_as_asked(client):
