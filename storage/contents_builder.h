@@ -38,7 +38,6 @@ class ContentsBuilder {
   };
 
   static uint64_t NewestGeneration(const Parts& parts);
-  std::string FindContradiction(const Parts& parts) const;
 
   std::map<std::string, Parts> normalizers_;
   std::vector<SessionRecord> sessions_;

@@ -17,6 +17,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
+absl::Status NotADataDirectory(const std::string& path, absl::string_view why) {
+  return absl::FailedPreconditionError(absl::StrCat(path, ": holds ", why));
+}
+
+}  // namespace
+
 absl::StatusOr<std::set<std::string>> NamesIn(const std::string& path) {
   std::set<std::string> names;
   std::error_code error;
@@ -28,18 +34,23 @@ absl::StatusOr<std::set<std::string>> NamesIn(const std::string& path) {
   return names;
 }
 
-}  // namespace
-
 absl::StatusOr<DataDirectory> DataDirectory::Open(const std::string& path) {
   absl::Status status = CreateDirectory(path);
   if (!status.ok()) return status;
+  absl::StatusOr<DataDirectory> directory = OpenExisting(path);
+  if (!directory.ok()) return directory.status();
+  status = directory->CheckContents();
+  if (!status.ok()) return status;
+  return directory;
+}
+
+absl::StatusOr<DataDirectory> DataDirectory::OpenExisting(
+    const std::string& path) {
   absl::StatusOr<FileDescriptor> opened =
       OpenFile(path, O_RDONLY | O_DIRECTORY);
   if (!opened.ok()) return opened.status();
   DataDirectory directory(*std::move(opened), path);
-  status = directory.Lock();
-  if (!status.ok()) return status;
-  status = directory.CheckContents();
+  absl::Status status = directory.Lock();
   if (!status.ok()) return status;
   return directory;
 }
@@ -66,6 +77,18 @@ absl::StatusOr<bool> DataDirectory::HasDatabase() const {
 absl::Status DataDirectory::CheckContents() const {
   const absl::StatusOr<std::set<std::string>> names = NamesIn(path_);
   if (!names.ok()) return names.status();
+  // Two stores would go on under one history.
+  if (names->contains("BACKUP")) {
+    return NotADataDirectory(
+        path_, absl::StrCat("a backup, want a data directory: make one of it "
+                            "with --restore_from ",
+                            path_, " --data_dir NEW"));
+  }
+  if (names->contains("RESTORING")) {
+    return NotADataDirectory(path_,
+                             "a restore that was cut short: remove it and "
+                             "restore again");
+  }
   if (names->contains("FLOOR") || names->contains("db")) {
     return absl::OkStatus();
   }
@@ -73,8 +96,9 @@ absl::Status DataDirectory::CheckContents() const {
   for (const std::string& name : *names) {
     // Every fresh ext4 file system has lost+found.
     if (name == draft || name == "lost+found") continue;
-    return absl::FailedPreconditionError(
-        absl::StrCat(path_, ": holds ", name,
+    return NotADataDirectory(
+        path_,
+        absl::StrCat(name,
                      ", want an empty directory or one with FLOOR and db/"));
   }
   return absl::OkStatus();

@@ -99,8 +99,9 @@ absl::Status WriteDraft(const std::string& path, const Floor& floor) {
 std::string FloorDraftPath(const std::string& path) { return path + ".new"; }
 
 absl::StatusOr<std::optional<FloorFile>> FloorFile::Open(
-    const std::string& path) {
-  absl::StatusOr<FileDescriptor> opened = OpenFile(path, O_RDWR);
+    const std::string& path, FloorAccess access) {
+  absl::StatusOr<FileDescriptor> opened =
+      OpenFile(path, access == FloorAccess::kRead ? O_RDONLY : O_RDWR);
   if (absl::IsNotFound(opened.status())) return std::nullopt;
   if (!opened.ok()) return opened.status();
   FloorFile file(*std::move(opened), path);

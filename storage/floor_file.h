@@ -21,13 +21,17 @@ struct Floor {
   bool operator==(const Floor&) const = default;
 };
 
+// kRead changes nothing, and works where nothing may be changed.
+enum class FloorAccess { kReadWrite, kRead };
+
 // The file FLOOR (docs/storage_format.md): two slots, written in turn and in
 // place, so a write cut short leaves the one before it. Not thread safe.
 class FloorFile {
  public:
   // Absent if there is no file. kDataLoss: no slot is readable;
   // kFailedPrecondition: a newer version wrote it.
-  static absl::StatusOr<std::optional<FloorFile>> Open(const std::string& path);
+  static absl::StatusOr<std::optional<FloorFile>> Open(
+      const std::string& path, FloorAccess access = FloorAccess::kReadWrite);
 
   // Puts a file with `floor` in both slots in the place of any other. After a
   // crash there is either the whole file or what was there before.
@@ -36,7 +40,8 @@ class FloorFile {
 
   const Floor& floor() const { return floor_; }
 
-  // Durable when it returns OK. After an error the file must be opened anew.
+  // REQUIRES: not opened with kRead. Durable when it returns OK. After an error
+  // the file must be opened anew.
   absl::Status Store(const Floor& floor);
 
  private:

@@ -11,6 +11,11 @@
 namespace streamnorm {
 namespace {
 
+absl::Status NothingOnDisk() {
+  return absl::FailedPreconditionError(
+      "store: memory keeps nothing on a disk, want rocksdb");
+}
+
 // Not thread safe, like every store.
 class MemoryStore : public StatisticsStore {
  public:
@@ -20,6 +25,13 @@ class MemoryStore : public StatisticsStore {
   absl::Status Sync() override { return absl::OkStatus(); }
   absl::StatusOr<uint64_t> FreeBytes() const override {
     return std::numeric_limits<uint64_t>::max();
+  }
+  absl::StatusOr<BackupSummary> Backup(const BackupOptions&,
+                                       const OnStoreProgress&) const override {
+    return NothingOnDisk();
+  }
+  absl::StatusOr<VerifyReport> Verify(const OnStoreProgress&) const override {
+    return NothingOnDisk();
   }
 
  private:

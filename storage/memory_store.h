@@ -9,7 +9,7 @@ namespace streamnorm {
 
 // Keeps everything in this process: for tests, trials and as the peer that
 // shows what durability costs. Sync does nothing; Load says at any time what is
-// kept now.
+// kept now; Backup and Verify are refused.
 std::unique_ptr<StatisticsStore> NewMemoryStore();
 
 }  // namespace streamnorm

@@ -22,12 +22,12 @@ constexpr uint64_t kStoreFormat = 1;
 // Reads the record under `key` with `decode` into `*result`. Absent and damaged
 // records are for `*meta`; an error is for the caller.
 template <typename T>
-absl::Status ReadMetaRecord(rocksdb::DB* db, std::string_view key,
-                            absl::StatusOr<T> (*decode)(std::string_view,
-                                                        std::string_view),
-                            FoundMeta* meta, std::optional<T>* result) {
+absl::Status ReadMetaRecord(
+    rocksdb::DB* db, const rocksdb::ReadOptions& options, std::string_view key,
+    absl::StatusOr<T> (*decode)(std::string_view, std::string_view),
+    FoundMeta* meta, std::optional<T>* result) {
   std::string value;
-  const rocksdb::Status read = db->Get(CheckedRead(), SliceOf(key), &value);
+  const rocksdb::Status read = db->Get(options, SliceOf(key), &value);
   if (!read.ok() && !read.IsNotFound()) return FromRocksdb(read, "read");
   if (read.ok()) {
     absl::StatusOr<T> decoded = decode(key, value);
@@ -52,22 +52,11 @@ absl::Status CheckFormat(const std::optional<uint64_t>& format) {
 
 absl::Status InspectDatabase(const rocksdb::Options& options,
                              const std::string& path, Found* found) {
-  rocksdb::DBOptions db_options(options);
-  db_options.create_if_missing = false;
-  const std::vector<rocksdb::ColumnFamilyDescriptor> families = {
-      {rocksdb::kDefaultColumnFamilyName,
-       rocksdb::ColumnFamilyOptions(options)}};
-  std::vector<rocksdb::ColumnFamilyHandle*> handles;
-  rocksdb::DB* opened = nullptr;
-  const rocksdb::Status status = rocksdb::DB::OpenForReadOnly(
-      db_options, path, families, &handles, &opened);
-  if (!status.ok()) return FromRocksdb(status, path);
-  const std::unique_ptr<rocksdb::DB> db(opened);
-  for (rocksdb::ColumnFamilyHandle* handle : handles) {
-    db->DestroyColumnFamilyHandle(handle);
-  }
-  found->sequence = db->GetLatestSequenceNumber();
-  absl::StatusOr<FoundMeta> meta = ReadMeta(db.get());
+  const absl::StatusOr<std::unique_ptr<rocksdb::DB>> db =
+      OpenDatabaseReadOnly(path, options);
+  if (!db.ok()) return db.status();
+  found->sequence = (*db)->GetLatestSequenceNumber();
+  absl::StatusOr<FoundMeta> meta = ReadMeta(db->get(), CheckedRead());
   if (!meta.ok()) return meta.status();
   found->meta = *std::move(meta);
   return absl::OkStatus();
@@ -75,23 +64,24 @@ absl::Status InspectDatabase(const rocksdb::Options& options,
 
 }  // namespace
 
-absl::StatusOr<FoundMeta> ReadMeta(rocksdb::DB* db) {
+absl::StatusOr<FoundMeta> ReadMeta(rocksdb::DB* db,
+                                   const rocksdb::ReadOptions& options) {
   FoundMeta meta;
   std::optional<uint64_t> format;
   absl::Status status =
-      ReadMetaRecord(db, kFormatKey, DecodeNumber, &meta, &format);
+      ReadMetaRecord(db, options, kFormatKey, DecodeNumber, &meta, &format);
   if (status.ok()) status = CheckFormat(format);
   if (status.ok()) {
-    status =
-        ReadMetaRecord(db, kHistoryKey, DecodeHistory, &meta, &meta.history_id);
+    status = ReadMetaRecord(db, options, kHistoryKey, DecodeHistory, &meta,
+                            &meta.history_id);
   }
   if (status.ok()) {
-    status = ReadMetaRecord(db, kIncarnationKey, DecodeNumber, &meta,
+    status = ReadMetaRecord(db, options, kIncarnationKey, DecodeNumber, &meta,
                             &meta.incarnation);
   }
   if (status.ok()) {
-    status = ReadMetaRecord(db, kNextGenerationKey, DecodeNumber, &meta,
-                            &meta.next_generation);
+    status = ReadMetaRecord(db, options, kNextGenerationKey, DecodeNumber,
+                            &meta, &meta.next_generation);
   }
   if (!status.ok()) return status;
   return meta;
@@ -117,10 +107,11 @@ absl::Status WriteMeta(const StoreMeta& meta, rocksdb::DB* db) {
 }
 
 absl::StatusOr<Found> Look(const DataDirectory& directory,
-                           const rocksdb::Options& options) {
+                           const rocksdb::Options& options,
+                           FloorAccess access) {
   Found found;
   absl::StatusOr<std::optional<FloorFile>> floor =
-      FloorFile::Open(directory.floor_path());
+      FloorFile::Open(directory.floor_path(), access);
   if (absl::IsDataLoss(floor.status())) {
     found.floor_damage = std::string(floor.status().message());
   } else if (!floor.ok()) {

@@ -14,9 +14,14 @@
 namespace rocksdb {
 class DB;
 struct Options;
+struct ReadOptions;
 }  // namespace rocksdb
 
 namespace streamnorm {
+
+// After a loss the generations given out last may be forgotten; new ones start
+// this far ahead, so that no update born in a forgotten one can ever fit.
+inline constexpr uint64_t kGenerationGap = uint64_t{1} << 32;
 
 // The store's own four records.
 struct StoreMeta {
@@ -34,7 +39,8 @@ struct FoundMeta {
 };
 
 // kFailedPrecondition: a newer version wrote the store.
-absl::StatusOr<FoundMeta> ReadMeta(rocksdb::DB* db);
+absl::StatusOr<FoundMeta> ReadMeta(rocksdb::DB* db,
+                                   const rocksdb::ReadOptions& options);
 
 // Not synced.
 absl::Status WriteMeta(const StoreMeta& meta, rocksdb::DB* db);
@@ -57,7 +63,8 @@ struct Found {
 };
 
 absl::StatusOr<Found> Look(const DataDirectory& directory,
-                           const rocksdb::Options& options);
+                           const rocksdb::Options& options,
+                           FloorAccess access = FloorAccess::kReadWrite);
 
 // How what was found falls short of what was promised; empty = it does not.
 std::string FindLoss(const Found& found);

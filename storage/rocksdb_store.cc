@@ -14,18 +14,14 @@
 #include "storage/data_directory.h"
 #include "storage/floor_file.h"
 #include "storage/key_codec.h"
-#include "storage/posix_file.h"
 #include "storage/record_codec.h"
-#include "storage/rocksdb_log.h"
+#include "storage/rocksdb_backup.h"
 #include "storage/rocksdb_recovery.h"
+#include "storage/rocksdb_scan.h"
 #include "storage/rocksdb_support.h"
 
 namespace streamnorm {
 namespace {
-
-// After a loss the generations given out last may be forgotten; new ones start
-// this far ahead, so that no update born in a forgotten one can ever fit.
-constexpr uint64_t kGenerationGap = uint64_t{1} << 32;
 
 std::string_view ViewOf(const rocksdb::Slice& slice) {
   return {slice.data(), slice.size()};
@@ -36,18 +32,6 @@ absl::Status LossError(const std::string& path, const std::string& loss) {
       path, ": ", loss,
       ": restore a backup, or start with --accept_data_loss to go on with what "
       "is left under a new history"));
-}
-
-absl::StatusOr<std::unique_ptr<rocksdb::DB>> OpenDatabase(
-    const DataDirectory& directory, rocksdb::Options options) {
-  absl::Status status = CreateDirectory(directory.database_path());
-  if (!status.ok()) return status;
-  options.info_log = NewRocksdbLog(directory.database_path());
-  rocksdb::DB* db = nullptr;
-  const rocksdb::Status opened =
-      rocksdb::DB::Open(options, directory.database_path(), &db);
-  if (!opened.ok()) return FromRocksdb(opened, directory.database_path());
-  return std::unique_ptr<rocksdb::DB>(db);
 }
 
 StoreMeta NextMeta(const FoundMeta& found, bool lost,
@@ -69,7 +53,7 @@ bool IsFromBefore(const rocksdb::Status& status) {
           status.severity() != rocksdb::Status::Severity::kNoError);
 }
 
-// Not thread safe, but for FreeBytes.
+// Not thread safe, but for FreeBytes, Backup and Verify.
 class RocksdbStore : public StatisticsStore {
  public:
   RocksdbStore(DataDirectory directory, uint64_t reserve_bytes,
@@ -89,6 +73,11 @@ class RocksdbStore : public StatisticsStore {
   absl::StatusOr<uint64_t> FreeBytes() const override {
     return FreeBytesAt(directory_.path());
   }
+  absl::StatusOr<BackupSummary> Backup(
+      const BackupOptions& options,
+      const OnStoreProgress& on_progress) const override;
+  absl::StatusOr<VerifyReport> Verify(
+      const OnStoreProgress& on_progress) const override;
 
  private:
   rocksdb::Status AddDeletions(const CommitBatch& batch,
@@ -275,6 +264,21 @@ absl::Status RocksdbStore::Sync() {
   return stored;
 }
 
+// These two touch nothing that the committer changes: RocksDB is safe for
+// concurrent use, and db_ and directory_ stay what they are.
+absl::StatusOr<BackupSummary> RocksdbStore::Backup(
+    const BackupOptions& options, const OnStoreProgress& on_progress) const {
+  return WriteBackup(db_.get(), options, on_progress);
+}
+
+absl::StatusOr<VerifyReport> RocksdbStore::Verify(
+    const OnStoreProgress& on_progress) const {
+  VerifyReport report;
+  absl::Status status = VerifyDatabase(db_.get(), on_progress, &report);
+  if (!status.ok()) return status;
+  return report;
+}
+
 absl::Status RocksdbStore::Fail(absl::Status status) {
   // kResourceExhausted would say that nothing was written.
   const absl::StatusCode code = absl::IsResourceExhausted(status)
@@ -336,13 +340,14 @@ absl::StatusOr<std::unique_ptr<StatisticsStore>> OpenRocksdbStore(
     found->floor = *std::move(floor);
   }
   absl::StatusOr<std::unique_ptr<rocksdb::DB>> db =
-      OpenDatabase(*directory, db_options);
+      OpenDatabase(directory->database_path(), db_options);
   if (!db.ok()) return db.status();
   if (!lost &&
       (*db)->GetLatestSequenceNumber() < found->floor->floor().sequence) {
     return LossError(options.data_dir, "db: recovered less than just before");
   }
-  const absl::StatusOr<FoundMeta> found_meta = ReadMeta(db->get());
+  const absl::StatusOr<FoundMeta> found_meta =
+      ReadMeta(db->get(), CheckedRead());
   if (!found_meta.ok()) return found_meta.status();
   const StoreMeta meta =
       NextMeta(*found_meta, lost,

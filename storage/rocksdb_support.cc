@@ -1,5 +1,6 @@
 #include "storage/rocksdb_support.h"
 
+#include <rocksdb/db.h>
 #include <rocksdb/listener.h>
 #include <rocksdb/options.h>
 #include <rocksdb/slice.h>
@@ -7,10 +8,12 @@
 #include <rocksdb/table.h>
 
 #include <algorithm>
-#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "storage/posix_file.h"
+#include "storage/rocksdb_log.h"
 
 namespace streamnorm {
 namespace {
@@ -150,6 +153,36 @@ rocksdb::Options DatabaseOptions(uint64_t max_total_wal_bytes,
   options.listeners.push_back(
       std::make_shared<SpaceListener>(std::move(out_of_space)));
   return options;
+}
+
+absl::StatusOr<std::unique_ptr<rocksdb::DB>> OpenDatabase(
+    const std::string& path, rocksdb::Options options) {
+  absl::Status status = CreateDirectory(path);
+  if (!status.ok()) return status;
+  options.info_log = NewRocksdbLog(path);
+  rocksdb::DB* db = nullptr;
+  const rocksdb::Status opened = rocksdb::DB::Open(options, path, &db);
+  if (!opened.ok()) return FromRocksdb(opened, path);
+  return std::unique_ptr<rocksdb::DB>(db);
+}
+
+absl::StatusOr<std::unique_ptr<rocksdb::DB>> OpenDatabaseReadOnly(
+    const std::string& path, const rocksdb::Options& options) {
+  rocksdb::DBOptions db_options(options);
+  db_options.create_if_missing = false;
+  const std::vector<rocksdb::ColumnFamilyDescriptor> families = {
+      {rocksdb::kDefaultColumnFamilyName,
+       rocksdb::ColumnFamilyOptions(options)}};
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  rocksdb::DB* opened = nullptr;
+  const rocksdb::Status status = rocksdb::DB::OpenForReadOnly(
+      db_options, path, families, &handles, &opened);
+  if (!status.ok()) return FromRocksdb(status, path);
+  std::unique_ptr<rocksdb::DB> db(opened);
+  for (rocksdb::ColumnFamilyHandle* handle : handles) {
+    db->DestroyColumnFamilyHandle(handle);
+  }
+  return db;
 }
 
 rocksdb::Slice SliceOf(std::string_view bytes) {

@@ -5,12 +5,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 // Declared here so that no header of ours needs RocksDB's.
 namespace rocksdb {
+class DB;
 class Slice;
 class Status;
 struct Options;
@@ -31,6 +34,14 @@ using OutOfSpace = std::atomic<bool>;
 // `*out_of_space` up to date, from its own threads.
 rocksdb::Options DatabaseOptions(uint64_t max_total_wal_bytes,
                                  std::shared_ptr<OutOfSpace> out_of_space);
+
+// `path` is the database's own directory, created if absent.
+absl::StatusOr<std::unique_ptr<rocksdb::DB>> OpenDatabase(
+    const std::string& path, rocksdb::Options options);
+
+// Changes nothing. What is in the logs is read, too.
+absl::StatusOr<std::unique_ptr<rocksdb::DB>> OpenDatabaseReadOnly(
+    const std::string& path, const rocksdb::Options& options);
 
 // For every read: checked, and not kept in memory.
 rocksdb::ReadOptions CheckedRead();

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "storage/maintenance.h"
 #include "storage/records.h"
 
 namespace streamnorm {
@@ -48,8 +49,9 @@ struct StoreContents {
 // what was written is unknown: the store is then failed for good and must be
 // opened anew by a new process (an fsync is never retried).
 //
-// Not thread safe: the committer is its only caller. FreeBytes may be called
-// from any thread.
+// Not thread safe: the committer is its only caller. FreeBytes, Backup and
+// Verify may be called from any thread, while it writes too, and hold up none
+// of its calls.
 class StatisticsStore {
  public:
   virtual ~StatisticsStore() = default;
@@ -71,6 +73,25 @@ class StatisticsStore {
 
   // Bytes the disk has left for this store.
   virtual absl::StatusOr<uint64_t> FreeBytes() const = 0;
+
+  // Writes what the store has into a new directory: every batch whose Write
+  // returned before this call, a prefix of the others, no part of one. Either
+  // there is a whole backup in the end or none; a crash may leave
+  // `options.path`.tmp, which is none. Damaged records are copied as they are.
+  //
+  // Errors: kAlreadyExists = there is something at `options.path`;
+  // kResourceExhausted = too little space; kDataLoss = a block of the store is
+  // damaged; kFailedPrecondition = nothing of this store is on a disk; that of
+  // `on_progress`. None of them fails the store.
+  virtual absl::StatusOr<BackupSummary> Backup(
+      const BackupOptions& options,
+      const OnStoreProgress& on_progress) const = 0;
+
+  // Reads everything that is on the disk and checks it. Damage is in the
+  // report; errors say that it could not be looked for: kFailedPrecondition =
+  // nothing of this store is on a disk; that of `on_progress`.
+  virtual absl::StatusOr<VerifyReport> Verify(
+      const OnStoreProgress& on_progress) const = 0;
 };
 
 }  // namespace streamnorm

@@ -43,6 +43,13 @@ uint64_t ValueChecksum(std::string_view key, std::string_view bytes) {
                               XXH3_64bits(key.data(), key.size()));
 }
 
+uint64_t ChainedChecksum(uint64_t before, std::string_view key,
+                         std::string_view value) {
+  return XXH3_64bits_withSeed(
+      value.data(), value.size(),
+      XXH3_64bits_withSeed(key.data(), key.size(), before));
+}
+
 absl::Status DamagedValue(std::string_view key, std::string_view problem) {
   return absl::DataLossError(
       absl::StrCat(NameOf(key), ": ", std::string(problem)));

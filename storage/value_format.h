@@ -27,6 +27,10 @@ static_assert(std::numeric_limits<double>::is_iec559);
 // XXH3-64 of `bytes`, seeded with the XXH3-64 of `key`.
 uint64_t ValueChecksum(std::string_view key, std::string_view bytes);
 
+// Of a series of records, one after another: what it was `before` this one.
+uint64_t ChainedChecksum(uint64_t before, std::string_view key,
+                         std::string_view value);
+
 // kDataLoss: what the record under `key` is, then `problem`.
 absl::Status DamagedValue(std::string_view key, std::string_view problem);
 

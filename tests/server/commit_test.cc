@@ -43,6 +43,15 @@ class HeldStore : public StatisticsStore {
   }
 
   absl::StatusOr<uint64_t> FreeBytes() const override { return free_.load(); }
+  absl::StatusOr<BackupSummary> Backup(
+      const BackupOptions& options,
+      const OnStoreProgress& on_progress) const override {
+    return inner_->Backup(options, on_progress);
+  }
+  absl::StatusOr<VerifyReport> Verify(
+      const OnStoreProgress& on_progress) const override {
+    return inner_->Verify(on_progress);
+  }
 
   void Permit(int syncs) {
     const std::lock_guard<std::mutex> lock(mu_);

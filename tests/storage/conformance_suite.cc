@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <limits>
 #include <string>
 #include <utility>
@@ -12,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "storage/records.h"
 #include "tests/storage/record_builders.h"
+#include "tests/testing/temp_dir.h"
 
 namespace streamnorm {
 
@@ -323,6 +325,36 @@ TEST_P(StoreConformance, QuarantinedNormalizerCanBeDeleted) {
   deletion.deleted_normalizers = {"bad"};
   Write(deletion);
   EXPECT_THAT(ContentsAfterReopen().quarantined, IsEmpty());
+}
+
+// ---- Maintenance. ----
+
+TEST_P(StoreConformance, BackupIsWholeOrRefusedAndChangesNothing) {
+  Write(BatchOf("layer3", 1, 4));
+  const TempDir dir;
+  const std::string path = dir / "backup";
+  const auto summary = store().Backup({.path = path}, nullptr);
+  if (summary.ok()) {
+    EXPECT_EQ(summary->normalizers, 1u);
+    EXPECT_EQ(summary->records, 4u);
+  } else {
+    EXPECT_TRUE(absl::IsFailedPrecondition(summary.status()))
+        << summary.status();
+  }
+  EXPECT_EQ(std::filesystem::exists(path), summary.ok());
+  EXPECT_THAT(Find(ContentsAfterReopen(), "layer3"), NotNull());
+}
+
+TEST_P(StoreConformance, VerifyFindsNoDamageInWhatWasWritten) {
+  Write(BatchOf("layer3", 1, 4));
+  const auto report = store().Verify(nullptr);
+  if (report.ok()) {
+    EXPECT_TRUE(report->clean());
+    EXPECT_EQ(report->records, 4u);
+  } else {
+    EXPECT_TRUE(absl::IsFailedPrecondition(report.status())) << report.status();
+  }
+  EXPECT_THAT(Find(ContentsAfterReopen(), "layer3"), NotNull());
 }
 
 }  // namespace
