@@ -1,6 +1,7 @@
 #include "server/admin_service.h"
 
 #include "server/clock.h"
+#include "server/maintenance_call.h"
 #include "server/version.h"
 #include "server/wire.h"
 
@@ -18,11 +19,12 @@ google::protobuf::Duration ToDuration(std::chrono::microseconds time) {
 
 AdminService::AdminService(const Info& info, const Registry* registry,
                            const SessionTable* sessions,
-                           const Committer* committer)
+                           const Committer* committer, Maintenance* maintenance)
     : info_(info),
       registry_(registry),
       sessions_(sessions),
       committer_(committer),
+      maintenance_(maintenance),
       start_time_us_(NowMicros()),
       start_(std::chrono::steady_clock::now()) {}
 
@@ -60,6 +62,20 @@ grpc::ServerUnaryReactor* AdminService::GetServerInfo(
   auto* reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
   return reactor;
+}
+
+grpc::ServerWriteReactor<v1::CreateBackupResponse>* AdminService::CreateBackup(
+    grpc::CallbackServerContext*, const v1::CreateBackupRequest* request) {
+  auto* call = new MaintenanceCall<v1::CreateBackupResponse>();
+  maintenance_->CreateBackup(*request, call->watcher());
+  return call;
+}
+
+grpc::ServerWriteReactor<v1::VerifyStoreResponse>* AdminService::VerifyStore(
+    grpc::CallbackServerContext*, const v1::VerifyStoreRequest* request) {
+  auto* call = new MaintenanceCall<v1::VerifyStoreResponse>();
+  maintenance_->VerifyStore(*request, call->watcher());
+  return call;
 }
 
 }  // namespace streamnorm

@@ -6,13 +6,14 @@
 
 #include "server/committer.h"
 #include "server/limits.h"
+#include "server/maintenance.h"
 #include "server/registry.h"
 #include "server/sessions.h"
 #include "streamnorm/v1/admin_service.grpc.pb.h"
 
 namespace streamnorm {
 
-// Tells about the server itself. Safe for concurrent use.
+// The gRPC face of the server itself and of its store. Safe for concurrent use.
 class AdminService final : public v1::AdminService::CallbackService {
  public:
   struct Info {
@@ -24,18 +25,26 @@ class AdminService final : public v1::AdminService::CallbackService {
 
   // All pointers outlive it.
   AdminService(const Info& info, const Registry* registry,
-               const SessionTable* sessions, const Committer* committer);
+               const SessionTable* sessions, const Committer* committer,
+               Maintenance* maintenance);
 
   grpc::ServerUnaryReactor* GetServerInfo(
       grpc::CallbackServerContext* context,
       const v1::GetServerInfoRequest* request,
       v1::ServerInfo* response) override;
+  grpc::ServerWriteReactor<v1::CreateBackupResponse>* CreateBackup(
+      grpc::CallbackServerContext* context,
+      const v1::CreateBackupRequest* request) override;
+  grpc::ServerWriteReactor<v1::VerifyStoreResponse>* VerifyStore(
+      grpc::CallbackServerContext* context,
+      const v1::VerifyStoreRequest* request) override;
 
  private:
   const Info info_;
   const Registry* const registry_;
   const SessionTable* const sessions_;
   const Committer* const committer_;
+  Maintenance* const maintenance_;
   const int64_t start_time_us_;
   const std::chrono::steady_clock::time_point start_;
 };

@@ -49,6 +49,15 @@ constexpr ReasonEntry kReasons[] = {
     {Reason::kDiskFull, "DISK_FULL", StatusCode::kUnavailable},
     {Reason::kStoreFailed, "STORE_FAILED", StatusCode::kUnavailable},
     {Reason::kShuttingDown, "SHUTTING_DOWN", StatusCode::kUnavailable},
+    {Reason::kBackupsDisabled, "BACKUPS_DISABLED",
+     StatusCode::kFailedPrecondition},
+    {Reason::kBackupExists, "BACKUP_EXISTS", StatusCode::kAlreadyExists},
+    {Reason::kBackupNoSpace, "BACKUP_NO_SPACE", StatusCode::kResourceExhausted},
+    {Reason::kStoreDamaged, "STORE_DAMAGED", StatusCode::kDataLoss},
+    {Reason::kStoreNotOnDisk, "STORE_NOT_ON_DISK",
+     StatusCode::kFailedPrecondition},
+    {Reason::kMaintenanceRunning, "MAINTENANCE_RUNNING", StatusCode::kAborted},
+    {Reason::kMaintenanceFailed, "MAINTENANCE_FAILED", StatusCode::kInternal},
 };
 
 const ReasonEntry& Entry(Reason reason) {

@@ -35,6 +35,13 @@ enum class Reason {
   kDiskFull,
   kStoreFailed,
   kShuttingDown,
+  kBackupsDisabled,
+  kBackupExists,
+  kBackupNoSpace,
+  kStoreDamaged,
+  kStoreNotOnDisk,
+  kMaintenanceRunning,
+  kMaintenanceFailed,
 };
 
 // "NORMALIZER_NOT_FOUND" and so on.

@@ -5,16 +5,20 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cinttypes>
 #include <cstdio>
 #include <filesystem>
 #include <string>
 
 #include "absl/synchronization/mutex.h"
 #include "grpc/grpc.h"
+#include "server/errors.h"
 #include "server/logging.h"
 #include "server/server.h"
 #include "server/version.h"
 #include "storage/memory_store.h"
+#include "storage/posix_file.h"
+#include "storage/rocksdb_offline.h"
 #include "storage/rocksdb_store.h"
 
 namespace streamnorm {
@@ -35,6 +39,8 @@ struct Flags {
   ServerOptions server;
   RocksdbStoreOptions rocksdb;
   std::string store = "rocksdb";
+  std::string restore_from;
+  bool verify = false;
   std::string log_level = "info";
   int64_t commit_interval_ms = 10;
   int64_t drain_timeout_s = 10;
@@ -69,6 +75,17 @@ void AddFlags(CLI::App* app, Flags* flags) {
   env(app->add_flag("--accept_data_loss", flags->rocksdb.accept_data_loss,
                     "Open a store that lost what was promised to clients"),
       "STREAMNORM_ACCEPT_DATA_LOSS");
+  env(app->add_option("--backup_dir", flags->server.backup_dir,
+                      "Directory for backups, created if absent; without it "
+                      "CreateBackup is refused"),
+      "STREAMNORM_BACKUP_DIR");
+  // Done once, by hand: not for the environment.
+  app->add_option("--restore_from", flags->restore_from,
+                  "Makes --data_dir, which must be absent or empty, of this "
+                  "backup, and ends");
+  app->add_flag("--verify", flags->verify,
+                "Looks for damage in --data_dir, which no server may have "
+                "open, changes nothing, and ends: 0 none, 65 some");
   env(app->add_option("--commit_interval_ms", flags->commit_interval_ms,
                       "Longest time from an update to its commit, while the "
                       "disk keeps up")
@@ -133,6 +150,15 @@ std::string Complete(Flags* flags) {
     return "--data_dir: not set, want the directory for the statistics (or "
            "--store=memory, with which nothing survives the process)";
   }
+  if (flags->store != "rocksdb" &&
+      (flags->verify || !flags->restore_from.empty() ||
+       !flags->server.backup_dir.empty())) {
+    return "--store: " + flags->store +
+           ", want rocksdb with --backup_dir, --restore_from and --verify";
+  }
+  if (flags->verify && !flags->restore_from.empty()) {
+    return "--verify: given with --restore_from, want one of them";
+  }
   if (flags->server.listen.empty()) {
     flags->server.listen = {"127.0.0.1:50051"};
     if (!flags->rocksdb.data_dir.empty()) {
@@ -173,6 +199,46 @@ int Report(const absl::Status& status) {
     default:
       return kExitFailed;
   }
+}
+
+// Progress of work that nobody else is told about.
+absl::Status GoOn(const StoreProgress&) { return absl::OkStatus(); }
+
+int Verify(const std::string& data_dir) {
+  const absl::StatusOr<VerifyReport> report =
+      VerifyDataDirectory(data_dir, GoOn);
+  if (!report.ok()) return Report(report.status());
+  std::printf("tables: %" PRIu64 ", %" PRIu64 " bytes\n", report->tables,
+              report->table_bytes);
+  std::printf("records: %" PRIu64 " (%" PRIu64 " normalizers, %" PRIu64
+              " sessions, %" PRIu64 " ledgers)\n",
+              report->records, report->normalizers, report->sessions,
+              report->ledgers);
+  for (const DamagedRecord& record : report->damaged) {
+    const std::string normalizer =
+        record.normalizer_id.empty()
+            ? ""
+            : NormalizerName(record.normalizer_id) + ": ";
+    std::printf("damaged: %s%s\n", normalizer.c_str(), record.problem.c_str());
+  }
+  std::printf("damaged: %" PRIu64 "\n", report->damaged_count);
+  return report->clean() ? kExitOk : kExitDataLoss;
+}
+
+int Restore(const std::string& backup, const std::string& data_dir) {
+  const absl::StatusOr<BackupSummary> restored =
+      RestoreBackup(backup, data_dir, GoOn);
+  if (!restored.ok()) return Report(restored.status());
+  std::printf("restored %" PRIu64 " normalizers and %" PRIu64
+              " sessions to %s, history %s\n",
+              restored->normalizers, restored->sessions, data_dir.c_str(),
+              HexOf(restored->history_id).c_str());
+  return kExitOk;
+}
+
+// After the store: in a data directory it is not the first thing to be made.
+absl::Status MakeBackupDirectory(const std::string& path) {
+  return path.empty() ? absl::OkStatus() : CreateDirectory(path);
 }
 
 // Large messages are allocated and freed for every request: keep their memory,
@@ -229,8 +295,14 @@ int Main(int argc, char** argv) {
   }
   SetLogLevel(flags.log_level);
 
+  if (flags.verify) return Verify(flags.rocksdb.data_dir);
+  if (!flags.restore_from.empty()) {
+    return Restore(flags.restore_from, flags.rocksdb.data_dir);
+  }
   auto store = OpenStore(flags);
   if (!store.ok()) return Report(store.status());
+  const auto made = MakeBackupDirectory(flags.server.backup_dir);
+  if (!made.ok()) return Report(made);
   auto server = Server::Start(flags.server, *std::move(store));
   if (!server.ok()) return Report(server.status());
   for (const std::string& address : (*server)->addresses()) {

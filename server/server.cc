@@ -98,6 +98,8 @@ Server::Server(const ServerOptions& options,
           &queue_),
       committer_(std::make_unique<Committer>(
           options.commit, store_.get(), &queue_, options.on_store_failure)),
+      maintenance_({options.backup_dir, options.commit.min_free_disk_bytes},
+                   store_.get()),
       handler_({options.limits, options.auto_create, contents.history_id,
                 contents.incarnation},
                &registry_, &sessions_, &queue_, committer_.get()),
@@ -106,7 +108,7 @@ Server::Server(const ServerOptions& options,
       normalizer_service_(&handler_, &session_handler_),
       admin_service_({std::string(store_->kind()), contents.history_id,
                       contents.incarnation, options.limits},
-                     &registry_, &sessions_, committer_.get()) {
+                     &registry_, &sessions_, committer_.get(), &maintenance_) {
   registry_.Restore(contents, &sessions_);
   for (const QuarantinedNormalizer& damaged : contents.quarantined) {
     Log(LogLevel::kError, "normalizer_quarantined",
@@ -174,6 +176,7 @@ void Server::ExpireIdleSessions() {
 void Server::Shutdown() {
   if (grpc_server_ != nullptr) {
     grpc_server_->GetHealthCheckService()->Shutdown();
+    maintenance_.Stop();
     normalizer_service_.Drain(std::chrono::steady_clock::now() +
                               options_.drain_timeout);
     // What is left are idle connections and calls that took too long.

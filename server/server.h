@@ -13,6 +13,7 @@
 #include "server/committer.h"
 #include "server/handler.h"
 #include "server/limits.h"
+#include "server/maintenance.h"
 #include "server/normalizer_service.h"
 #include "server/registry.h"
 #include "server/session_handler.h"
@@ -32,6 +33,9 @@ struct ServerOptions {
   Limits limits;
   Committer::Options commit;
   Committer::OnFailure on_store_failure;
+
+  // Where backups go; empty = nowhere.
+  std::string backup_dir;
 
   // Streams one connection may have open: enough for a training cluster behind
   // one proxy.
@@ -73,6 +77,7 @@ class Server {
   SessionTable sessions_;
   Registry registry_;
   std::unique_ptr<Committer> committer_;
+  Maintenance maintenance_;
   Handler handler_;
   SessionHandler session_handler_;
   NormalizerService normalizer_service_;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "server/errors.h"
@@ -32,6 +33,16 @@ absl::StatusOr<DataType> ParseDataType(absl::string_view field,
       return InvalidField(field, absl::StrCat(int{type}),
                           "FP32, FP64, FP16 or BF16");
   }
+}
+
+bool IsLower(char c) { return c >= 'a' && c <= 'z'; }
+bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+
+// Of at most 128 of [a-z0-9._-].
+bool IsShortAndPlain(absl::string_view id) {
+  return id.size() <= 128 && std::all_of(id.begin(), id.end(), [](char c) {
+           return IsLower(c) || IsDigit(c) || c == '.' || c == '_' || c == '-';
+         });
 }
 
 // Rows of a shape whose last dimension was checked.
@@ -163,16 +174,19 @@ absl::StatusOr<std::vector<size_t>> SelectNames(
 }  // namespace
 
 absl::Status CheckId(absl::string_view field, absl::string_view id) {
-  const auto ok_first = [](char c) { return c >= 'a' && c <= 'z'; };
-  const auto ok = [&](char c) {
-    return ok_first(c) || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-           c == '-';
-  };
-  if (!id.empty() && id.size() <= 128 && ok_first(id[0]) &&
-      std::all_of(id.begin(), id.end(), ok)) {
+  if (!id.empty() && IsLower(id[0]) && IsShortAndPlain(id)) {
     return absl::OkStatus();
   }
   return InvalidField(field, Quoted(id), "an id [a-z][a-z0-9._-]{0,127}");
+}
+
+absl::Status CheckBackupId(absl::string_view field, absl::string_view id) {
+  if (!id.empty() && (IsLower(id[0]) || IsDigit(id[0])) &&
+      IsShortAndPlain(id) && !absl::EndsWith(id, ".tmp")) {
+    return absl::OkStatus();
+  }
+  return InvalidField(field, Quoted(id),
+                      "[a-z0-9][a-z0-9._-]{0,127}, not ending in .tmp");
 }
 
 absl::StatusOr<std::string> ParseName(absl::string_view field,

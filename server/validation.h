@@ -37,6 +37,9 @@ absl::StatusOr<std::shared_ptr<Normalizer>> FindNormalizer(
 // [a-z][a-z0-9._-]{0,127}
 absl::Status CheckId(absl::string_view field, absl::string_view id);
 
+// [a-z0-9][a-z0-9._-]{0,127}, not ending in ".tmp": a name in --backup_dir.
+absl::Status CheckBackupId(absl::string_view field, absl::string_view id);
+
 // Rows of `features` features. The view points into `tensor`, or into
 // `*converted` if the rows came as `values`.
 absl::StatusOr<TensorView> ParseTensor(const v1::Tensor& tensor,
