@@ -45,6 +45,23 @@ absl::StatusOr<Response> Call(
 
 using Stub = v1::NormalizerService::Stub;
 
+// Reads how far the work is up to its last answer, which has the result.
+template <typename Response>
+absl::StatusOr<Response> ReadToTheEnd(grpc::ClientReader<Response>* reader,
+                                      const Client::OnProgress& on_progress) {
+  Response response;
+  Response last;
+  while (reader->Read(&response)) {
+    if (response.has_progress() && on_progress) {
+      on_progress(response.progress());
+    }
+    last.Swap(&response);
+  }
+  absl::Status status = FromGrpc(reader->Finish());
+  if (!status.ok()) return status;
+  return last;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(
@@ -164,6 +181,26 @@ absl::StatusOr<v1::ServerInfo> Client::GetServerInfo() {
   return Call(*connection_, connection_->admin.get(),
               &v1::AdminService::Stub::GetServerInfo,
               v1::GetServerInfoRequest());
+}
+
+absl::StatusOr<v1::Backup> Client::CreateBackup(absl::string_view backup_id,
+                                                const OnProgress& on_progress) {
+  v1::CreateBackupRequest request;
+  request.set_backup_id(std::string(backup_id));
+  grpc::ClientContext context;
+  const auto reader = connection_->admin->CreateBackup(&context, request);
+  auto last = ReadToTheEnd(reader.get(), on_progress);
+  if (!last.ok()) return last.status();
+  return last->backup();
+}
+
+absl::StatusOr<v1::StoreReport> Client::VerifyStore(
+    const OnProgress& on_progress) {
+  grpc::ClientContext context;
+  const auto reader = connection_->admin->VerifyStore(&context, {});
+  auto last = ReadToTheEnd(reader.get(), on_progress);
+  if (!last.ok()) return last.status();
+  return last->report();
 }
 
 absl::StatusOr<std::string> Client::CheckHealth() {

@@ -1,6 +1,7 @@
 #ifndef STREAMNORM_CLIENT_STREAMNORM_CLIENT_H_
 #define STREAMNORM_CLIENT_STREAMNORM_CLIENT_H_
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -71,6 +72,14 @@ class Client {
                                                       const TensorView& rows);
 
   absl::StatusOr<v1::ServerInfo> GetServerInfo();
+
+  // Long work of the server (docs/operations.md): no timeout, and not retried.
+  // `on_progress` may be empty.
+  using OnProgress = std::function<void(const v1::MaintenanceProgress&)>;
+  absl::StatusOr<v1::Backup> CreateBackup(absl::string_view backup_id,
+                                          const OnProgress& on_progress = {});
+  absl::StatusOr<v1::StoreReport> VerifyStore(
+      const OnProgress& on_progress = {});
 
   // "SERVING" or "NOT_SERVING", by the standard health protocol.
   absl::StatusOr<std::string> CheckHealth();

@@ -9,8 +9,9 @@ namespace streamnorm {
 void AddCreateCommand(CommandLine* line);
 void AddResourceCommands(CommandLine* line);  // get list reset ... delete
 void AddStatsCommand(CommandLine* line);
-void AddNormalizeCommands(CommandLine* line);  // normalize denormalize
-void AddServerCommands(CommandLine* line);     // health info version
+void AddNormalizeCommands(CommandLine* line);    // normalize denormalize
+void AddServerCommands(CommandLine* line);       // health info version
+void AddMaintenanceCommands(CommandLine* line);  // backup verify
 void AddDemoCommand(CommandLine* line);
 void AddCompletionCommand(CommandLine* line);
 

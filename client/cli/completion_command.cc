@@ -145,6 +145,7 @@ void AddAllCommands(CommandLine* line) {
   AddResourceCommands(line);
   AddNormalizeCommands(line);
   AddServerCommands(line);
+  AddMaintenanceCommands(line);
   AddDemoCommand(line);
   AddCompletionCommand(line);
 }

@@ -26,6 +26,8 @@ constexpr Remedy kRemedies[] = {
     {"NORMALIZER_FROZEN", "'streamnorm unfreeze' lets it count again"},
     {"NOT_WARMED_UP", "count rows first: 'streamnorm normalize --mode update'"},
     {"STALE_ETAG", "look at it again with 'streamnorm get' and use its etag"},
+    {"BACKUP_EXISTS", "take another name"},
+    {"STORE_DAMAGED", "'streamnorm verify' says where"},
     {"SESSION_UNKNOWN", "run the command again"},
     {"EPOCH_FENCED", "run the command again"},
 };

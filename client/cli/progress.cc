@@ -24,19 +24,20 @@ std::string Duration(double seconds) {
 
 }  // namespace
 
-Progress::Progress()
-    : enabled_(isatty(STDERR_FILENO) != 0),
+Progress::Progress(const char* noun)
+    : noun_(noun),
+      enabled_(isatty(STDERR_FILENO) != 0),
       begin_(Clock::now()),
       next_(begin_ + kBetweenDraws) {}
 
-void Progress::Show(uint64_t rows, uint64_t bytes_done,
+void Progress::Show(uint64_t count, uint64_t bytes_done,
                     std::optional<uint64_t> bytes) {
   const auto now = Clock::now();
   if (!enabled_ || now < next_) return;
   next_ = now + kBetweenDraws;
   const double seconds = std::chrono::duration<double>(now - begin_).count();
   std::fprintf(stderr, "\r\x1b[K%s",
-               ProgressText(rows, bytes_done, bytes, seconds).c_str());
+               ProgressText(count, bytes_done, bytes, seconds, noun_).c_str());
   std::fflush(stderr);
   drawn_ = true;
 }
@@ -48,13 +49,14 @@ void Progress::Erase() {
   drawn_ = false;
 }
 
-std::string ProgressText(uint64_t rows, uint64_t bytes_done,
-                         std::optional<uint64_t> bytes, double seconds) {
+std::string ProgressText(uint64_t count, uint64_t bytes_done,
+                         std::optional<uint64_t> bytes, double seconds,
+                         const char* noun) {
   const double rate =
-      static_cast<double>(rows) / std::max(seconds, 1e-3);  // no 0 / 0
+      static_cast<double>(count) / std::max(seconds, 1e-3);  // no 0 / 0
   std::string text = absl::StrCat(
-      Grouped(rows), " rows  ",
-      Grouped(static_cast<uint64_t>(std::llround(rate))), " rows/s");
+      Grouped(count), " ", noun, "  ",
+      Grouped(static_cast<uint64_t>(std::llround(rate))), " ", noun, "/s");
   if (!bytes || *bytes == 0 || bytes_done == 0) return text;
   const double done = static_cast<double>(bytes_done) /
                       static_cast<double>(std::max(*bytes, bytes_done));

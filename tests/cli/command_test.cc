@@ -54,8 +54,8 @@ TEST(UsageTest, HelpIsOnStdoutAndNamesTheCommands) {
 TEST(UsageTest, EveryCommandHasHelpThatFitsATerminal) {
   for (const char* command :
        {"create", "get", "list", "stats", "normalize", "denormalize", "reset",
-        "freeze", "unfreeze", "delete", "health", "info", "demo", "completion",
-        "version"}) {
+        "freeze", "unfreeze", "delete", "health", "info", "backup", "verify",
+        "demo", "completion", "version"}) {
     const Finished help = RunStreamnorm({command, "--help"});
     EXPECT_EQ(help.code, 0) << command;
     std::istringstream lines(help.out);
