@@ -186,6 +186,18 @@ class Client:
             admin_service_pb2.GetServerInfoRequest(),
             timeout=DEADLINE_SECONDS)
 
+    def backup(self, backup_id):
+        """Every answer; the last one has the backup."""
+        return list(self.admin.CreateBackup(
+            admin_service_pb2.CreateBackupRequest(backup_id=backup_id),
+            timeout=DEADLINE_SECONDS))
+
+    def verify(self):
+        """Every answer; the last one has the report."""
+        return list(self.admin.VerifyStore(
+            admin_service_pb2.VerifyStoreRequest(),
+            timeout=DEADLINE_SECONDS))
+
     def create(self, features, normalizer_id=None, validate_only=False,
                **fields):
         """A normalizer, of an id that no other test has unless one is given."""
