@@ -197,7 +197,8 @@ absl::StatusOr<UpdateSource> Handler::ParseSource(bool has_id,
   auto session = sessions_->Find(parsed->session);
 #ifdef STREAMNORM_PLANT_SESSION_MADE_UP
   if (!session.ok()) {
-    session = sessions_->Restore({parsed->session, parsed->epoch, "", 0});
+    sessions_->Restore({parsed->session, parsed->epoch, "", 0});
+    session = sessions_->Find(parsed->session);
   }
 #endif
   if (!session.ok()) return session.status();
