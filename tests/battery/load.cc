@@ -58,7 +58,8 @@ void Load::RunRaw(uint64_t seed, Result* result) {
     answered_ += client.answered() - before;
     before = client.answered();
   }
-  client.Finish();
+  if (client.complaints().empty()) client.Finish();
+  complained_ = complained_ || !client.complaints().empty();
   *result = {client.sent(), client.resent(), client.repeated(),
              client.complaints()};
 }
@@ -86,7 +87,10 @@ void Load::RunSession(uint64_t seed, Result* result) {
   }
   while (status.ok() && (*session)->in_flight() > 0) receive();
   if (status.ok()) status = (*session)->Close();
-  if (!status.ok()) result->complaints.push_back(status.ToString());
+  if (!status.ok()) {
+    result->complaints.push_back(status.ToString());
+    complained_ = true;
+  }
   if (session.ok()) result->resent = (*session)->replayed_updates();
 }
 
@@ -94,7 +98,7 @@ bool Load::WaitForAnswers(uint64_t more,
                           std::chrono::milliseconds patience) const {
   const uint64_t wanted = answered_ + more;
   const auto deadline = steady_clock::now() + patience;
-  while (answered_ < wanted && steady_clock::now() < deadline) {
+  while (answered_ < wanted && !complained_ && steady_clock::now() < deadline) {
     std::this_thread::sleep_for(std::chrono::microseconds(200));
   }
   return answered_ >= wanted;
@@ -102,6 +106,7 @@ bool Load::WaitForAnswers(uint64_t more,
 
 void Load::FinishAndCheck() {
   stop_ = true;
+  if (complained_) abandoned_ = true;
   for (std::thread& thread : threads_) thread.join();
   SumsByName sent;
   for (const Result& result : results_) {

@@ -35,6 +35,9 @@ class Load {
   // Answers so far.
   uint64_t answered() const { return answered_; }
 
+  // True once a client saw a promise broken: no need to go on.
+  bool complained() const { return complained_; }
+
   // Waits until `more` further answers came; false if they took too long.
   bool WaitForAnswers(uint64_t more, std::chrono::milliseconds patience) const;
 
@@ -61,7 +64,7 @@ class Load {
   const Options options_;
   std::vector<std::string> ids_;
   std::unique_ptr<Client> client_;
-  std::atomic<bool> stop_{false}, abandoned_{false};
+  std::atomic<bool> stop_{false}, abandoned_{false}, complained_{false};
   std::atomic<uint64_t> answered_{0};
   std::vector<Result> results_;
   std::vector<std::thread> threads_;

@@ -86,6 +86,32 @@ TEST_F(RestartTest, AResetIsOnDiskWhenAnsweredAndReplaysDoNotUndoIt) {
   EXPECT_GE(Get().row_count(), 1);
 }
 
+TEST_F(RestartTest, UpdatesOnTheirWayDuringAResetNeverCountAfterIt) {
+  auto session = *client_->OpenSession("test");
+  for (int i = 1; i <= 10; ++i) ASSERT_TRUE(Send(session.get(), i).ok());
+  ASSERT_TRUE(session->Barrier().ok());
+  server_.Kill();
+  for (int i = 1; i <= 5; ++i) {
+    row_ = Row(i);
+    ASSERT_TRUE(
+        session
+            ->Submit(MakeNormalizeRequest(
+                "n", RowsOf(std::span<const double>(row_), 2), v1::UPDATE_ONLY))
+            .ok());
+  }
+  server_.Restart();
+  ASSERT_TRUE(client_->ResetStatistics("n").ok());
+  while (session->in_flight() > 0) {
+    const auto answer = session->Receive();
+    ASSERT_TRUE(answer.ok()) << answer.status();
+    EXPECT_EQ(answer->counted_rows(), 0) << "made before the reset";
+  }
+  ASSERT_TRUE(session->Barrier().ok());
+  EXPECT_EQ(Get().row_count(), 0) << "made before the reset";
+  ASSERT_TRUE(Send(session.get(), 1).ok());
+  EXPECT_EQ(Get().row_count(), 1);
+}
+
 TEST_F(RestartTest, AJobRestartedFromItsTokenCountsItsStepsOnce) {
   auto session = *client_->OpenSession("test");
   for (int i = 1; i <= 10; ++i) ASSERT_TRUE(Send(session.get(), i).ok());
