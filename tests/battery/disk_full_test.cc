@@ -1,71 +1,28 @@
 // A full disk: updates are refused with a reason, reads go on, and as soon as
 // there is space again so do updates: in the same process, with nothing lost.
 
-#include <sys/mount.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
-
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
 #include <span>
 
 #include "grpcpp/create_channel.h"
 #include "tests/battery/battery.h"
+#include "tests/battery/small_disk.h"
 
 namespace streamnorm {
 namespace {
-
-namespace fs = std::filesystem;
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using std::chrono::steady_clock;
 
-constexpr uint64_t kDiskBytes = uint64_t{64} << 20;
 constexpr uint64_t kLimitBytes = uint64_t{16} << 20;
 
-bool Succeeds(const std::string& command) {
-  return std::system(command.c_str()) == 0;
-}
-
-// A small file system of its own, on which it can get tight.
 class DiskFull : public testing::Test {
  protected:
   ~DiskFull() override {
     load_.reset();
     server_.reset();
-    if (mounted_) umount2(disk_.c_str(), MNT_DETACH);
   }
-
-  bool Mount(bool ext4) {
-    fs::create_directory(disk_);
-    const std::string image = dir_ / "image";
-    const std::string size = std::to_string(kDiskBytes);
-    mounted_ = geteuid() == 0 &&
-               (ext4 ? Succeeds("truncate -s " + size + " " + image +
-                                " && mkfs.ext4 -q " + image +
-                                " && mount -o loop " + image + " " + disk_)
-                     : mount("none", disk_.c_str(), "tmpfs", 0,
-                             ("size=" + size).c_str()) == 0);
-    return mounted_;
-  }
-
-  // Leaves `bytes` free, at most.
-  void Fill(uint64_t leave) {
-    std::ofstream filler(disk_ + "/filler", std::ios::app);
-    const std::string block(64 << 10, 'x');
-    struct statvfs info {};
-    while (statvfs(disk_.c_str(), &info) == 0 &&
-           info.f_bavail * info.f_frsize > leave + block.size() && filler) {
-      filler << block << std::flush;
-    }
-    if (leave == 0) {
-      while (filler << block << std::flush) {
-      }
-    }
-  }
-  void Free() { fs::remove(disk_ + "/filler"); }
 
   absl::Status Update() {
     const std::vector<double> row(kIntegerFeatures, 1.0);
@@ -80,8 +37,8 @@ class DiskFull : public testing::Test {
 
   void TestCycles(int cycles) {
     server_.emplace(std::vector<std::string>{
-        "--listen", "unix:" + (dir_ / "socket"), "--data_dir", disk_ + "/data",
-        "--log_level=error",
+        "--listen", "unix:" + (dir_ / "socket"), "--data_dir",
+        disk_.path() + "/data", "--log_level=error",
         "--min_free_disk_bytes=" + std::to_string(kLimitBytes),
         "--max_log_bytes=4194304"});
     stub_ = v1::NormalizerService::NewStub(grpc::CreateChannel(
@@ -94,7 +51,7 @@ class DiskFull : public testing::Test {
       SCOPED_TRACE("cycle " + std::to_string(cycle));
       ASSERT_TRUE(load_->WaitForAnswers(500, seconds(20)));
       // At first what is left would do, then it is the last byte.
-      Fill(cycle % 2 == 0 ? kLimitBytes / 2 : 0);
+      disk_.Fill(cycle % 2 == 0 ? kLimitBytes / 2 : 0);
       const auto full = steady_clock::now();
       absl::Status refused;
       // One that was taken before waits for the disk, and may do so too long.
@@ -110,7 +67,7 @@ class DiskFull : public testing::Test {
       EXPECT_TRUE(read.ok()) << read.status();
       EXPECT_TRUE(client->GetNormalizer("counted-0").ok());
       std::this_thread::sleep_for(milliseconds(300));
-      Free();
+      disk_.Free();
       const auto freed = steady_clock::now();
       for (absl::Status s = Update(); !s.ok(); s = Update()) {
         ASSERT_LT(steady_clock::now() - freed, seconds(10));
@@ -127,22 +84,21 @@ class DiskFull : public testing::Test {
   }
 
   TempDir dir_;
-  const std::string disk_ = dir_ / "disk";
-  bool mounted_ = false;
+  SmallDisk disk_{dir_.path()};
   std::optional<ServerUnderTest> server_;
   std::unique_ptr<v1::NormalizerService::Stub> stub_;
   std::optional<Load> load_;
 };
 
 TEST_F(DiskFull, Tmpfs) {
-  if (!Mount(/*ext4=*/false)) {
+  if (!disk_.MountTmpfs()) {
     GTEST_SKIP() << "SKIPPED LOUDLY: mounting a tmpfs needs root";
   }
   TestCycles(Cycles(5, 100));
 }
 
 TEST_F(DiskFull, Ext4) {
-  if (!Mount(/*ext4=*/true)) {
+  if (!disk_.MountExt4()) {
     GTEST_SKIP() << "SKIPPED LOUDLY: mounting an ext4 image needs root, a loop "
                     "device and mkfs.ext4";
   }

@@ -23,8 +23,9 @@ using Clock = std::chrono::steady_clock;
 class ShutdownTest : public testing::Test {
  protected:
   ShutdownTest()
-      : server_({"--listen", "unix:" + (dir_ / "socket"), "--data_dir",
-                 dir_ / "data", "--log_level=warning"}) {}
+      : server_({"--listen", "unix:" + (dir_ / "socket"), "--listen",
+                 "unix:" + (dir_ / "other"), "--data_dir", dir_ / "data",
+                 "--log_level=warning"}) {}
 
   TempDir dir_;
   ServerUnderTest server_;
@@ -51,12 +52,14 @@ TEST_F(ShutdownTest, NoThreadButTheOneThatWaitsForItTakesSigterm) {
 }
 
 TEST_F(ShutdownTest, WithOpenStreamsItEndsSoonWithEverythingCommitted) {
-  constexpr int kStreams = 100;
+  // Each address is a connection of its own, and takes 1,000 streams.
+  constexpr int kStreams = 1000;
   auto client = *Client::Connect(server_.address());
+  auto other = *Client::Connect("unix:" + (dir_ / "other"));
   ASSERT_TRUE(client->GetOrCreateNormalizer("n", 1).ok());
   std::vector<std::unique_ptr<ClientSession>> sessions;
   for (int i = 0; i < kStreams; ++i) {
-    sessions.push_back(*client->OpenSession("test"));
+    sessions.push_back(*(i % 2 == 0 ? client : other)->OpenSession("test"));
     const double row = i;
     ASSERT_TRUE(
         sessions.back()->Normalize("n", RowsOf(std::span(&row, 1), 1)).ok());
