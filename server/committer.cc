@@ -31,14 +31,14 @@ Committer::Committer(const Options& options, StatisticsStore* store,
       queue_(queue),
       on_failure_(std::move(on_failure)) {
   CheckDisk();
-  thread_ = std::thread([this] { Run(); });
+  if (!options_.by_hand) thread_ = std::thread([this] { Run(); });
 }
 
 Committer::~Committer() {
   stopping_ = true;
   queue_->Close(
       MakeError(Reason::kShuttingDown, "the server is shutting down"));
-  thread_.join();
+  if (!options_.by_hand) thread_.join();
 }
 
 absl::Status Committer::AcceptingUpdates() const {

@@ -35,6 +35,10 @@ class Committer {
 
     // Updates are refused while the disk has less left than this.
     uint64_t min_free_disk_bytes = 0;
+
+    // No thread of its own: commits happen in CommitNow only, and what is not
+    // committed is lost. For a simulation.
+    bool by_hand = false;
   };
 
   // Called once, from the committer's thread, when the store failed for good:
@@ -48,6 +52,9 @@ class Committer {
   // Commits what is left, then ends the thread. Nothing may be added to the
   // queue any more.
   ~Committer();
+
+  // Commits what there is. REQUIRES: options.by_hand; one thread at a time.
+  void CommitNow() { Commit(queue_->Take()); }
 
   // OK, or why updates are refused now: disk full, store failed.
   absl::Status AcceptingUpdates() const;
