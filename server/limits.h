@@ -29,7 +29,7 @@ struct Limits {
 
   // A week: a job that stops on a Friday evening still resumes from its
   // checkpoint after the weekend and a holiday. 0 = sessions never expire.
-  uint64_t session_idle_timeout_s = 7 * 24 * 3600;
+  uint64_t session_idle_timeout_s = uint64_t{7} * 24 * 3600;
 };
 
 }  // namespace streamnorm
