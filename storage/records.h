@@ -24,6 +24,8 @@ inline constexpr uint64_t kSequenceWindow = 1024;
 struct SessionId {
   std::array<uint8_t, 16> bytes{};
 
+  // clang-tidy 14 takes the 0 that its result is compared with for a pointer.
+  // NOLINTNEXTLINE(modernize-use-nullptr)
   auto operator<=>(const SessionId&) const = default;
   template <typename H>
   friend H AbslHashValue(H state, const SessionId& id) {

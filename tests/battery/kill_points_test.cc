@@ -62,8 +62,7 @@ TEST_F(KillPoints, EachOfRocksdbIsHit) {
   FinishAndCheck();
 }
 
-// Every call that changes a file is a point of our own: a start makes some 60,
-// a commit four.
+// Every call that changes a file is a point of our own.
 TEST_F(KillPoints, EachCallOfAStartAndOfTheFirstCommitsIsHit) {
   const int times = Cycles(1, 50);
   LiveAndDie(0);
