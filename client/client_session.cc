@@ -153,7 +153,7 @@ absl::Status ClientSession::Submit(v1::NormalizeRequest request) {
   last_submitted_ = std::move(entry);
   ++answers_due_;
   // Starts the write, and takes what is there.
-  status = Pump(Clock::now(), [] { return false; });
+  status = Pump(NormalizeChannel::kNoWait, [] { return false; });
   return absl::IsDeadlineExceeded(status) ? absl::OkStatus() : status;
 }
 
@@ -500,6 +500,7 @@ absl::Status ClientSession::Reconnect(Clock::time_point deadline) {
     channel_ = std::make_unique<NormalizeChannel>(connection_->stub.get());
     return absl::OkStatus();
   }
+  if (deadline == NormalizeChannel::kNoWait) return TimedOut();
   while (true) {
     if (backoff_.count() > 0 &&
         !WaitToRetry(*connection_, backoff_, deadline)) {

@@ -1,6 +1,7 @@
 #include "client/normalize_channel.h"
 
 #include "client/connection.h"
+#include "grpcpp/support/time.h"
 
 namespace streamnorm {
 namespace {
@@ -9,6 +10,15 @@ namespace {
 enum Tag : intptr_t { kStart = 1, kRead, kWrite, kFinish };
 
 void* AsPointer(Tag tag) { return reinterpret_cast<void*>(tag); }
+
+gpr_timespec ToGrpcTime(std::chrono::steady_clock::time_point time) {
+  if (time == NormalizeChannel::kNoWait) {
+    return gpr_inf_past(GPR_CLOCK_REALTIME);
+  }
+  gpr_timespec result;
+  grpc::Timepoint2Timespec(ToSystemTime(time), &result);
+  return result;
+}
 
 }  // namespace
 
@@ -44,7 +54,7 @@ NormalizeChannel::Event NormalizeChannel::Wait(
   if (answer_taken_) StartRead();
   void* tag = nullptr;
   bool ok = false;
-  switch (queue_.AsyncNext(&tag, &ok, ToSystemTime(deadline))) {
+  switch (queue_.AsyncNext(&tag, &ok, ToGrpcTime(deadline))) {
     case grpc::CompletionQueue::TIMEOUT:
       return Event::kTimeout;
     case grpc::CompletionQueue::SHUTDOWN:

@@ -32,6 +32,10 @@ class NormalizeChannel {
 
   enum class Event { kProgress, kAnswer, kBroken, kTimeout };
 
+  // A deadline that lets Wait take what is there and go. (With any other one
+  // that has passed, gRPC may well wait for a millisecond.)
+  static constexpr auto kNoWait = std::chrono::steady_clock::time_point::min();
+
   // Waits for the next thing to happen. After kAnswer, answer() is the next
   // response.
   Event Wait(std::chrono::steady_clock::time_point deadline);
