@@ -13,6 +13,11 @@
 #include "server/wire.h"
 
 namespace streamnorm {
+
+#ifdef STREAMNORM_PEER_PUT_PER_REQUEST  // tests/benchmarks/put_per_request.cc
+void PutNow(Normalizer* normalizer);
+#endif
+
 namespace {
 
 // A payload's fingerprint tells a retry from another update under the same
@@ -276,6 +281,10 @@ template <typename Response>
 void Handler::FinishUpdate(const NormalizerPtr& normalizer,
                            const UpdateSource& source, bool wait_durable,
                            Response* response, Done done) {
+#ifdef STREAMNORM_PEER_PUT_PER_REQUEST
+  PutNow(normalizer.get());
+  return done(absl::OkStatus());
+#endif
   const bool has_session = source.session != nullptr;
   if (has_session && !wait_durable) return done(absl::OkStatus());
   // Without a session nobody else can bring the rows back, so the answer waits

@@ -13,6 +13,7 @@ void AddNormalizeCommands(CommandLine* line);    // normalize denormalize
 void AddServerCommands(CommandLine* line);       // health info version
 void AddMaintenanceCommands(CommandLine* line);  // backup verify
 void AddDemoCommand(CommandLine* line);
+void AddBenchCommand(CommandLine* line);
 void AddCompletionCommand(CommandLine* line);
 
 // All of them, in the order of the help.

@@ -147,6 +147,7 @@ void AddAllCommands(CommandLine* line) {
   AddServerCommands(line);
   AddMaintenanceCommands(line);
   AddDemoCommand(line);
+  AddBenchCommand(line);
   AddCompletionCommand(line);
 }
 

@@ -5,12 +5,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -20,6 +18,7 @@
 #include "client/cli/demo_clients.h"
 #include "client/cli/demo_rows.h"
 #include "client/cli/exit_code.h"
+#include "client/cli/program_files.h"
 #include "client/cli/progress.h"
 #include "client/cli/server_process.h"
 #include "client/cli/statistics_query.h"
@@ -48,58 +47,14 @@ struct Flags {
   size_t passes = 20;
 };
 
-// A directory that is gone at the end.
-class ScratchDirectory {
- public:
-  ScratchDirectory() {
-    std::error_code ignored;
-    path_ =
-        (fs::temp_directory_path(ignored) / "streamnorm-demo-XXXXXX").string();
-    if (mkdtemp(path_.data()) == nullptr) path_.clear();
-  }
-  ~ScratchDirectory() {
-    std::error_code ignored;
-    if (!path_.empty()) fs::remove_all(path_, ignored);
-  }
-  ScratchDirectory(const ScratchDirectory&) = delete;
-  ScratchDirectory& operator=(const ScratchDirectory&) = delete;
-
-  // "" if there can't be one.
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
-fs::path ProgramDirectory() {
-  std::error_code error;
-  const fs::path program = fs::read_symlink("/proc/self/exe", error);
-  return program.parent_path();
-}
-
-absl::StatusOr<std::string> FindServer(const Flags& flags) {
-  if (!flags.server_binary.empty()) return flags.server_binary;
-  const fs::path here = ProgramDirectory();
-  for (const fs::path& candidate :
-       {here / ".." / "server" / "streamnorm-server",
-        here / "streamnorm-server"}) {
-    if (access(candidate.c_str(), X_OK) == 0) {
-      return candidate.lexically_normal().string();
-    }
-  }
-  return UsageError(absl::StrCat("no streamnorm-server near ", here.string(),
-                                 "; name it with --server_binary"));
-}
-
 // In the checkout that this program was built in, or installed with it.
 absl::StatusOr<std::string> FindData(const Flags& flags) {
   if (!flags.data.empty()) return flags.data;
   constexpr char kInCheckout[] = "tests/data/breast_cancer.csv";
   constexpr char kInstalled[] = "../share/streamnorm/breast_cancer.csv";
-  std::vector<fs::path> candidates = {fs::path(kInCheckout),
-                                      ProgramDirectory() / kInstalled};
-  for (fs::path up = ProgramDirectory(); up.has_relative_path();
-       up = up.parent_path()) {
+  const fs::path here = ProgramDirectory();
+  std::vector<fs::path> candidates = {fs::path(kInCheckout), here / kInstalled};
+  for (fs::path up = here; up.has_relative_path(); up = up.parent_path()) {
     candidates.push_back(up / kInCheckout);
   }
   for (const fs::path& candidate : candidates) {
@@ -177,7 +132,7 @@ absl::Status Demo::StartServer() {
   if (directory_.path().empty()) {
     return absl::UnknownError("no temporary directory; set TMPDIR");
   }
-  const auto binary = FindServer(flags_);
+  const auto binary = FindServer(flags_.server_binary);
   if (!binary.ok()) return binary.status();
   server_options_.binary = *binary;
   server_options_.data_dir = directory_.path() + "/data";

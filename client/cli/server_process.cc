@@ -47,8 +47,12 @@ struct ChildFiles {
 }
 
 std::vector<std::string> Arguments(const ServerProcessOptions& options) {
-  return {options.binary, "--listen", options.listen, "--data_dir",
-          options.data_dir};
+  std::vector<std::string> arguments = {options.binary, "--listen",
+                                        options.listen, "--data_dir",
+                                        options.data_dir};
+  arguments.insert(arguments.end(), options.arguments.begin(),
+                   options.arguments.end());
+  return arguments;
 }
 
 // The last lines of a log, as one.

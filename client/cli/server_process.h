@@ -6,6 +6,7 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -16,7 +17,8 @@ struct ServerProcessOptions {
   std::string binary;
   std::string listen = "127.0.0.1:0";
   std::string data_dir;
-  std::string log_path;  // appended to
+  std::string log_path;                // appended to
+  std::vector<std::string> arguments;  // further ones
 
   // Sanitizers make a start slow, a busy machine slower.
   std::chrono::seconds start_timeout{60};
