@@ -335,18 +335,8 @@ absl::Status Handler::DoGetStatistics(const v1::GetStatisticsRequest& request,
         }
       });
   if (!status.ok()) return status;
-  if (status = ToProto(view, request.view(), request.read_mask(), response);
-      !status.ok()) {
-    return status;
-  }
-  const size_t size = response->ByteSizeLong();
-  if (size <= options_.limits.max_message_bytes) return absl::OkStatus();
-  return LimitExceeded(
-      "answer", absl::StrCat(size, " bytes"),
-      absl::StrCat("at most ", options_.limits.max_message_bytes,
-                   "; ask for a range of features, or fewer fields in "
-                   "read_mask"),
-      "--max_message_bytes");
+  return ToProto(view, request.view(), request.read_mask(),
+                 options_.limits.max_message_bytes, response);
 }
 
 // Resources.
@@ -461,8 +451,8 @@ absl::StatusOr<Handler::NormalizerPtr> Handler::DoUpdate(
     }
     return absl::OkStatus();
   };
-  auto s =
-      (*normalizer)->UpdateDefinition(EtagChangeTime(wanted.etag()), change);
+  auto s = registry_->UpdateDefinition(normalizer->get(),
+                                       EtagChangeTime(wanted.etag()), change);
   if (!s.ok()) return s;
   return normalizer;
 }

@@ -19,6 +19,10 @@ struct Limits {
   // 48 bytes each: 3 GiB of state at most.
   uint64_t max_total_features = uint64_t{1} << 26;
 
+  // Feature names, labels and priors: names of 16 bytes for a third of the
+  // features above. As much as a million small normalizers take.
+  uint64_t max_total_definition_bytes = uint64_t{1} << 30;
+
   // A few hundred bytes each, besides their ledgers: the processes of a large
   // cluster, each with one.
   uint64_t max_sessions = 10'000;

@@ -116,6 +116,12 @@ void AddFlags(CLI::App* app, Flags* flags) {
                       "Features of all normalizers together, 48 bytes each")
           ->check(CLI::PositiveNumber),
       "STREAMNORM_MAX_TOTAL_FEATURES");
+  env(app->add_option("--max_total_definition_bytes",
+                      limits.max_total_definition_bytes,
+                      "Feature names, labels and priors of all normalizers "
+                      "together")
+          ->check(CLI::PositiveNumber),
+      "STREAMNORM_MAX_TOTAL_DEFINITION_BYTES");
   env(app->add_option("--max_sessions", limits.max_sessions, "Living sessions")
           ->check(CLI::PositiveNumber),
       "STREAMNORM_MAX_SESSIONS");

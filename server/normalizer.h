@@ -142,7 +142,8 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
   void Read(const Reader& read) const;
 
   // Changes the definition by `change`, unless `expected_change_time_us` is
-  // not 0 and not its change time (ABORTED). Nothing changes if `change` fails.
+  // not 0 and not its change time (ABORTED). Nothing changes if `change` fails;
+  // what it makes takes effect otherwise.
   using Change = std::function<absl::Status(NormalizerDefinition*)>;
   absl::Status UpdateDefinition(int64_t expected_change_time_us,
                                 const Change& change);

@@ -7,9 +7,36 @@
 #include "server/errors.h"
 
 namespace streamnorm {
+namespace {
+
+// What a client makes a definition take in memory: names, labels, priors.
+uint64_t DefinitionBytes(const NormalizerDefinition& definition) {
+  uint64_t bytes = sizeof(definition) + definition.id.size();
+  for (const std::string& name : definition.feature_names) {
+    bytes += sizeof(name) + name.size();
+  }
+  for (const auto& [key, value] : definition.labels) {
+    bytes += sizeof(key) + key.size() + sizeof(value) + value.size();
+  }
+  const Prior& prior = definition.warm_up.prior;
+  return bytes + (prior.mean.size() + prior.variance.size()) * sizeof(double);
+}
+
+absl::Status DefinitionsTooLarge(uint64_t used, uint64_t limit) {
+  return LimitExceeded(
+      "bytes of all definitions (feature names, labels, priors)",
+      absl::StrCat(used),
+      absl::StrCat("at most ", limit,
+                   "; use fewer or shorter names, or delete normalizers"),
+      "--max_total_definition_bytes");
+}
+
+}  // namespace
 
 Registry::Registry(const Limits& limits, CommitQueue* queue)
-    : limits_(limits), queue_(queue) {}
+    : limits_(limits),
+      queue_(queue),
+      definition_bytes_(limits.max_total_definition_bytes) {}
 
 void Registry::Restore(const StoreContents& contents, SessionTable* sessions) {
   for (const SessionRecord& record : contents.sessions) {
@@ -25,6 +52,7 @@ void Registry::Restore(const StoreContents& contents, SessionTable* sessions) {
       normalizer->RestoreLedger(ledger, session.ok() ? *session : nullptr);
     }
     total_features_ += normalizer->features();
+    definition_bytes_.TakeAnyway(DefinitionBytes(stored.definition));
     normalizers_[normalizer->id()] = std::move(normalizer);
   }
   for (const QuarantinedNormalizer& damaged : contents.quarantined) {
@@ -40,7 +68,15 @@ absl::StatusOr<std::shared_ptr<Normalizer>> Registry::Create(
     NormalizerDefinition definition, bool validate_only) {
   WriterLock lock(&mu_);
   if (auto s = CheckRoom(definition); !s.ok()) return s;
-  if (validate_only) return std::shared_ptr<Normalizer>();
+  const uint64_t bytes = DefinitionBytes(definition);
+  if (!definition_bytes_.TryTake(bytes)) {
+    return DefinitionsTooLarge(definition_bytes_.used() + bytes,
+                               definition_bytes_.limit());
+  }
+  if (validate_only) {
+    definition_bytes_.Release(bytes);
+    return std::shared_ptr<Normalizer>();
+  }
   definition.birth_generation = TakeGenerationLocked();
   definition.create_time_us = definition.change_time_us = NowMicros();
   NormalizerState state;
@@ -115,8 +151,29 @@ absl::Status Registry::Delete(absl::string_view id,
   if (it == normalizers_.end()) return UnknownNormalizer(id);
   if (auto s = it->second->Retire(expected_change_time_us); !s.ok()) return s;
   total_features_ -= it->second->features();
+  it->second->Read(  // the last one: it was retired
+      [&](const NormalizerDefinition& definition, const NormalizerState&) {
+        definition_bytes_.Release(DefinitionBytes(definition));
+      });
   normalizers_.erase(it);
   return absl::OkStatus();
+}
+
+absl::Status Registry::UpdateDefinition(Normalizer* normalizer,
+                                        int64_t expected_change_time_us,
+                                        const Normalizer::Change& change) {
+  const auto within_limits = [&](NormalizerDefinition* definition) {
+    const uint64_t before = DefinitionBytes(*definition);
+    if (auto s = change(definition); !s.ok()) return s;
+    const uint64_t after = DefinitionBytes(*definition);
+    if (after > before && !definition_bytes_.TryTake(after - before)) {
+      return DefinitionsTooLarge(definition_bytes_.used() + after - before,
+                                 definition_bytes_.limit());
+    }
+    if (after < before) definition_bytes_.Release(before - after);
+    return absl::OkStatus();
+  };
+  return normalizer->UpdateDefinition(expected_change_time_us, within_limits);
 }
 
 uint64_t Registry::TakeGeneration() {

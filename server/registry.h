@@ -2,6 +2,7 @@
 #define STREAMNORM_SERVER_REGISTRY_H_
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "server/commit_queue.h"
 #include "server/mutex.h"
 #include "server/normalizer.h"
+#include "server/quota.h"
 #include "storage/statistics_store.h"
 
 namespace streamnorm {
@@ -23,6 +25,7 @@ class Registry {
   struct Limits {
     uint64_t max_normalizers = 0;
     uint64_t max_total_features = 0;  // of all normalizers together
+    uint64_t max_total_definition_bytes = std::numeric_limits<uint64_t>::max();
   };
 
   // `queue` outlives it.
@@ -45,6 +48,12 @@ class Registry {
   std::vector<std::shared_ptr<Normalizer>> List(absl::string_view after,
                                                 size_t limit) const;
 
+  // Changes the definition of `normalizer` as Normalizer::UpdateDefinition
+  // does, within the limits. RESOURCE_EXHAUSTED.
+  absl::Status UpdateDefinition(Normalizer* normalizer,
+                                int64_t expected_change_time_us,
+                                const Normalizer::Change& change);
+
   // Deletes it, also a damaged one. NOT_FOUND, ABORTED (change time differs
   // from `expected_change_time_us`, where that is not 0).
   absl::Status Delete(absl::string_view id, int64_t expected_change_time_us);
@@ -62,6 +71,7 @@ class Registry {
 
   const Limits limits_;
   CommitQueue* const queue_;
+  Quota definition_bytes_;
   mutable SharedMutex mu_;
   absl::btree_map<std::string, std::shared_ptr<Normalizer>> normalizers_
       ABSL_GUARDED_BY(mu_);

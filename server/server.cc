@@ -94,7 +94,8 @@ Server::Server(const ServerOptions& options,
       sessions_({.max_sessions = options.limits.max_sessions,
                  .max_ledgers = options.limits.max_ledgers}),
       registry_(
-          {options.limits.max_normalizers, options.limits.max_total_features},
+          {options.limits.max_normalizers, options.limits.max_total_features,
+           options.limits.max_total_definition_bytes},
           &queue_),
       committer_(std::make_unique<Committer>(
           options.commit, store_.get(), &queue_, options.on_store_failure)),

@@ -25,6 +25,16 @@ absl::Status UnknownSession() {
                    "another store); open a new one with OpenSession");
 }
 
+absl::Status TooManyLedgers(uint64_t limit) {
+  return LimitExceeded(
+      "ledgers of all sessions (one per session and normalizer it updates)",
+      absl::StrCat(limit + 1),
+      absl::StrCat("at most ", limit,
+                   "; close sessions that ended, or use one session per "
+                   "process"),
+      "--max_ledgers");
+}
+
 }  // namespace
 
 Ledger::Ledger(const LedgerRecord& record)
@@ -73,20 +83,6 @@ LedgerRecord Ledger::ToRecord(const std::string& normalizer_id,
 
 void Ledger::PublishDurable(uint64_t sequence) {
   durable_sequence_ = std::max(durable_sequence_, sequence);
-}
-
-absl::Status LedgerQuota::Take() {
-  const uint64_t before = used_.fetch_add(1);
-  if (before < limit_) return absl::OkStatus();
-  used_.fetch_sub(1);
-  return LimitExceeded(
-      "ledgers of all sessions (one per session and "
-      "normalizer it updates)",
-      absl::StrCat(before + 1),
-      absl::StrCat("at most ", limit_,
-                   "; close sessions that ended, or use one "
-                   "session per process"),
-      "--max_ledgers");
 }
 
 Session::Session(const SessionRecord& record,
@@ -164,7 +160,9 @@ absl::Status Session::AddLedger(const std::string& normalizer_id,
   MutexLock lock(&mu_);
   if (auto s = CheckEpoch(epoch); !s.ok()) return s;
   if (normalizers_.contains(normalizer_id)) return absl::OkStatus();
-  if (auto s = environment_->ledgers.Take(); !s.ok()) return s;
+  if (!environment_->ledgers.TryTake(1)) {
+    return TooManyLedgers(environment_->ledgers.limit());
+  }
   normalizers_.insert(normalizer_id);
   return absl::OkStatus();
 }
@@ -172,13 +170,13 @@ absl::Status Session::AddLedger(const std::string& normalizer_id,
 void Session::RestoreLedger(const std::string& normalizer_id) {
   MutexLock lock(&mu_);
   if (!normalizers_.insert(normalizer_id).second) return;
-  environment_->ledgers.TakeAnyway();
+  environment_->ledgers.TakeAnyway(1);
 }
 
 void Session::RemoveLedger(const std::string& normalizer_id) {
   MutexLock lock(&mu_);
   if (normalizers_.erase(normalizer_id) == 0) return;
-  environment_->ledgers.Release();
+  environment_->ledgers.Release(1);
 }
 
 std::vector<std::string> Session::normalizers() const {
@@ -193,8 +191,8 @@ SessionRecord Session::ToRecord() const {
 
 SessionTable::SessionTable(const Options& options)
     : max_sessions_(options.max_sessions),
-      environment_(new SessionEnvironment{options.now,
-                                          LedgerQuota(options.max_ledgers)}) {}
+      environment_(
+          new SessionEnvironment{options.now, Quota(options.max_ledgers)}) {}
 
 void SessionTable::Restore(const SessionRecord& record) {
   auto session = std::make_shared<Session>(record, environment_);

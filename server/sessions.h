@@ -5,7 +5,6 @@
 #include <bitset>
 #include <chrono>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <set>
 #include <string>
@@ -17,6 +16,7 @@
 #include "server/clock.h"
 #include "server/commit_queue.h"
 #include "server/mutex.h"
+#include "server/quota.h"
 #include "storage/records.h"
 
 namespace streamnorm {
@@ -80,30 +80,11 @@ class Ledger {
   uint64_t fingerprint_epoch_ = 0;
 };
 
-// How many ledgers all sessions may have together: they are what a client's
-// memory here grows by. Safe for concurrent use.
-class LedgerQuota {
- public:
-  explicit LedgerQuota(uint64_t limit) : limit_(limit) {}
-
-  // RESOURCE_EXHAUSTED at the limit.
-  absl::Status Take();
-
-  // For what the store remembers; no limit applies.
-  void TakeAnyway() { used_.fetch_add(1); }
-
-  void Release() { used_.fetch_sub(1); }
-  uint64_t used() const { return used_.load(); }
-
- private:
-  const uint64_t limit_;
-  std::atomic<uint64_t> used_{0};
-};
-
 // What the sessions of one server have in common.
 struct SessionEnvironment {
   MonotonicClock now = &std::chrono::steady_clock::now;
-  LedgerQuota ledgers{std::numeric_limits<uint64_t>::max()};
+  // Of all sessions together: what a client's memory here grows by.
+  Quota ledgers;
 };
 
 // A client's series of updates. Safe for concurrent use.

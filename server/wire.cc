@@ -224,10 +224,23 @@ int64_t EtagChangeTime(absl::string_view etag) {
   return micros;
 }
 
+namespace {
+
+absl::Status AnswerTooLarge(uint64_t max_bytes) {
+  return LimitExceeded(
+      "answer", absl::StrCat("more than ", max_bytes, " bytes"),
+      absl::StrCat("at most ", max_bytes,
+                   "; ask for a range of features, or fewer fields in "
+                   "read_mask"),
+      "--max_message_bytes");
+}
+
+}  // namespace
+
 absl::Status ToProto(const StatisticsView& view,
                      v1::GetStatisticsRequest::View shape,
                      const google::protobuf::FieldMask& read_mask,
-                     v1::Statistics* proto) {
+                     uint64_t max_bytes, v1::Statistics* proto) {
   const auto fields = ParseReadMask(read_mask);
   if (!fields.ok()) return fields.status();
   proto->set_name(NormalizerName(view.state.id));
@@ -236,6 +249,7 @@ absl::Status ToProto(const StatisticsView& view,
   proto->set_generation(view.state.generation);
   ScalingTable scaling;
   ComputeScaling(view.scaling, view.state.moments, &scaling);
+  uint64_t bytes = 0;
   for (size_t i = 0; i < view.selected.size(); ++i) {
     v1::FeatureStatistics f = Describe(view, scaling, view.selected[i]);
     if (shape == v1::GetStatisticsRequest::COLUMNS) {
@@ -244,9 +258,12 @@ absl::Status ToProto(const StatisticsView& view,
     }
     if (!view.names.empty()) f.set_name(view.names[i]);
     Trim(*fields, &f);
+    bytes += f.ByteSizeLong();
+    if (bytes > max_bytes) return AnswerTooLarge(max_bytes);
     proto->mutable_features()->Add(std::move(f));
   }
-  return absl::OkStatus();
+  return proto->ByteSizeLong() > max_bytes ? AnswerTooLarge(max_bytes)
+                                           : absl::OkStatus();
 }
 
 uint8_t* PrepareOutput(const v1::Tensor& input, const TensorView& view,

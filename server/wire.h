@@ -42,11 +42,12 @@ struct StatisticsView {
   std::vector<std::string> names;  // of the selected, or empty
 };
 
-// INVALID_ARGUMENT if `read_mask` names no field of FeatureStatistics.
+// INVALID_ARGUMENT if `read_mask` names no field of FeatureStatistics;
+// RESOURCE_EXHAUSTED, as soon as it shows, beyond `max_bytes` of answer.
 absl::Status ToProto(const StatisticsView& view,
                      v1::GetStatisticsRequest::View shape,
                      const google::protobuf::FieldMask& read_mask,
-                     v1::Statistics* proto);
+                     uint64_t max_bytes, v1::Statistics* proto);
 
 // Makes `output` a tensor of the shape and form of `input`, and returns where
 // its elements are to be written. For `values`, they are to be written to

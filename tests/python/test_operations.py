@@ -9,7 +9,7 @@ import time
 import grpc
 import numpy as np
 import pytest
-from api import (Client, Code, FP32, Tensor, WarmUp, array, invalid,
+from api import (Client, Code, FP32, Normalizer, Tensor, WarmUp, array, invalid,
                  normalize_request, not_found, pb, refused, tensor, unchanged)
 from server_process import ServerProcess
 
@@ -174,6 +174,25 @@ def test_max_normalizers_limits_create_until_one_is_deleted(start, connect):
         client.create(1, two.name.split("/")[1])
     client.delete(one.name)
     client.create(1)
+
+
+def test_max_total_definition_bytes_limits_create_and_update(start, connect):
+    long, short = {"key": "v" * 200}, {"key": "v"}
+    many = {f"key{i}": "v" * 255 for i in range(9)}
+    server = start("--max_total_definition_bytes=2000")
+    client = connect(server)
+    one, two = client.create(1, labels=long), client.create(1)
+    with limit("max_total_definition_bytes"):
+        client.create(1000, feature_names=[f"feature {i}" for i in range(1000)])
+    with unchanged(client, two.name), limit("max_total_definition_bytes"):
+        client.update(Normalizer(name=two.name, labels=many), "labels")
+    server.stop()
+    client = connect(start("--max_total_definition_bytes=1"))
+    assert client.get(one.name).labels == long, "what is there stays"
+    client.update(Normalizer(name=one.name, labels=short), "labels")
+    assert client.get(one.name).labels == short, "less is always welcome"
+    with limit("max_total_definition_bytes"):
+        client.create(1)
 
 
 def test_max_sessions_limits_open_until_one_is_closed(start, connect):
