@@ -140,6 +140,10 @@ void AddFlags(CLI::App* app, Flags* flags) {
                       "Calls one connection may have open")
           ->check(CLI::PositiveNumber),
       "STREAMNORM_MAX_CONCURRENT_STREAMS");
+  env(app->add_option("--max_buffer_bytes", flags->server.max_buffer_bytes,
+                      "Requests and answers on their way, of all connections")
+          ->check(CLI::Range(uint64_t{16} << 20, uint64_t{1} << 40)),
+      "STREAMNORM_MAX_BUFFER_BYTES");
   env(app->add_option("--drain_timeout_s", flags->drain_timeout_s,
                       "How long a stopping server waits for calls to end")
           ->check(CLI::Range(0, 3600)),

@@ -12,9 +12,11 @@ namespace {
 // for a commit, so this many share one sync.
 constexpr size_t kMaxPending = 64;
 
-// No further request is read while those in the server are larger than this:
-// one large batch is worked on while the next one arrives.
-constexpr size_t kMaxPendingBytes = size_t{4} << 20;
+// No further request is read while those in the server are larger than this: a
+// large batch is worked on while gRPC receives the next one. It is what a
+// client that never reads can make the server keep, besides its answers
+// (docs/decisions/0006-buffers-of-slow-readers.md).
+constexpr size_t kMaxPendingBytes = size_t{512} << 10;
 
 // Larger messages are not kept for reuse.
 constexpr size_t kMaxSpareBytes = size_t{64} << 10;

@@ -9,6 +9,7 @@
 #include "grpcpp/ext/channelz_service_plugin.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/resource_quota.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
 #include "server/errors.h"
@@ -22,6 +23,13 @@ constexpr int kMaxMetadataBytes = 8 << 10;
 
 // Room for the fields around a tensor of max_message_bytes.
 constexpr uint64_t kMessageOverheadBytes = 4096;
+
+// A peer that is gone without a word is noticed after this long.
+constexpr int kKeepaliveMs = 30'000;
+constexpr int kKeepaliveTimeoutMs = 10'000;
+
+// Clients may do the same, but not more often.
+constexpr int kMinPingIntervalMs = 10'000;
 
 // For the last answers to leave after everything is answered.
 constexpr std::chrono::milliseconds kGoodbye{200};
@@ -135,6 +143,16 @@ absl::Status Server::Listen() {
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
                              options_.max_concurrent_streams);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+                             kKeepaliveTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(
+      GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+      kMinPingIntervalMs);
+  grpc::ResourceQuota buffers("streamnorm");
+  buffers.Resize(options_.max_buffer_bytes);
+  builder.SetResourceQuota(buffers);
   // A second server on the same port must fail, not take half of the calls.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   std::vector<int> ports(options_.listen.size());

@@ -41,6 +41,11 @@ struct ServerOptions {
   // one proxy.
   int max_concurrent_streams = 1000;
 
+  // What gRPC may keep of requests and answers on their way, for all
+  // connections; beyond it calls are refused or cut. 16 of the largest
+  // messages.
+  uint64_t max_buffer_bytes = uint64_t{1} << 30;
+
   // How long Shutdown waits for requests that are being answered.
   std::chrono::seconds drain_timeout{10};
 };
