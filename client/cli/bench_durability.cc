@@ -15,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/cli/bench_measure.h"
 #include "client/cli/output.h"
 #include "client/cli/program_files.h"
 #include "client/cli/progress.h"
@@ -70,14 +71,6 @@ constexpr char kMaxLogBytesToFill[] = "209715200";
 const Load kFillLog = {
     .clients = 8, .in_flight = 4, .normalizers = 64, .features = 1024};
 constexpr int kStarts = 5;
-
-double Median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle]
-                                : (values[middle - 1] + values[middle]) / 2;
-}
 
 // The results of one variant in one cell, a round each.
 using Rounds = std::vector<LoadResult>;

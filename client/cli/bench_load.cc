@@ -1,20 +1,15 @@
 #include "client/cli/bench_load.h"
 
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <deque>
-#include <fstream>
-#include <iterator>
 #include <memory>
 #include <random>
-#include <sstream>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "client/cli/bench_measure.h"
 #include "client/streamnorm_client.h"
 
 namespace streamnorm {
@@ -25,32 +20,6 @@ using std::chrono::duration;
 
 double Microseconds(Clock::duration time) {
   return duration<double, std::micro>(time).count();
-}
-
-// User and system time of this process so far, in microseconds.
-double OwnCpuUs() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto us = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) * 1e6 + static_cast<double>(t.tv_usec);
-  };
-  return us(usage.ru_utime) + us(usage.ru_stime);
-}
-
-// Likewise of another one; proc(5), /proc/PID/stat, fields 14 and 15.
-double CpuUsOf(pid_t pid) {
-  std::ifstream file(absl::StrCat("/proc/", pid, "/stat"));
-  const std::string text((std::istreambuf_iterator<char>(file)),
-                         std::istreambuf_iterator<char>());
-  const size_t name_end = text.rfind(')');  // the name may hold anything
-  if (name_end == std::string::npos) return 0;
-  std::istringstream fields(text.substr(name_end + 1));
-  std::string skipped;
-  for (int field = 3; field < 14; ++field) fields >> skipped;
-  double user = 0;
-  double system = 0;
-  fields >> user >> system;
-  return (user + system) * 1e6 / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
 // One training job. It runs on a thread of its own; the results are read after
@@ -125,12 +94,6 @@ absl::Status Worker::Run(Clock::time_point begin, Clock::time_point end) {
     if (auto s = ReceiveOne(begin, end); !s.ok()) return s;
   }
   return session_->Close();
-}
-
-// REQUIRES: `sorted` is; 0 <= part < 1.
-double Quantile(const std::vector<double>& sorted, double part) {
-  if (sorted.empty()) return 0;
-  return sorted[static_cast<size_t>(part * static_cast<double>(sorted.size()))];
 }
 
 LoadResult Summarize(const std::vector<std::unique_ptr<Worker>>& workers,
