@@ -2,18 +2,14 @@
 
 #include <algorithm>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
-#include "client/counted.h"
 #include "client/streamnorm_client.h"
-#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
 
 namespace streamnorm {
 namespace {
-
-bool Counts(v1::Mode mode) { return mode != v1::NORMALIZE_ONLY; }
 
 absl::Status FromRpcStatus(const google::rpc::Status& proto) {
   absl::Status status(static_cast<absl::StatusCode>(proto.code()),
@@ -21,19 +17,6 @@ absl::Status FromRpcStatus(const google::rpc::Status& proto) {
   for (const auto& detail : proto.details()) {
     status.SetPayload(detail.type_url(), absl::Cord(detail.value()));
   }
-  return status;
-}
-
-// The server lost what it had promised. `lost` names it.
-absl::Status HistoryLost(const std::string& lost) {
-  absl::Status status = absl::DataLossError(absl::StrCat(
-      "the server lost what it had on disk and this client no longer has: ",
-      lost, "; open a new session, and send these rows again if you can"));
-  google::rpc::ErrorInfo info;
-  info.set_reason("HISTORY_LOST");
-  info.set_domain("streamnorm");
-  status.SetPayload("type.googleapis.com/google.rpc.ErrorInfo",
-                    absl::Cord(info.SerializeAsString()));
   return status;
 }
 
@@ -50,62 +33,17 @@ bool EndsSession(const absl::Status& status) {
          reason == "HISTORY_LOST" || reason == "ROWS_MISMATCH";
 }
 
-uint64_t RowsOfRequest(const v1::NormalizeRequest& request) {
-  const auto& shape = request.input().shape();
-  return shape.size() == 1 ? 1 : static_cast<uint64_t>(shape[0]);
-}
-
-uint64_t RowsOfRequest(const v1::MergeMomentsRequest& request) {
-  return request.count();
-}
-
 }  // namespace
-
-const std::string& ClientSession::Entry::name() const {
-  return std::visit(
-      [](const auto& r) -> const std::string& { return r.name(); }, request);
-}
-
-v1::UpdateId* ClientSession::Entry::update_id() {
-  return std::visit([](auto& r) { return r.mutable_update_id(); }, request);
-}
-
-void ClientSession::Entry::Audit(uint64_t rows_before) {
-  std::visit(
-      [&](auto& r) { r.set_rows_sent_total(rows_before + RowsOfRequest(r)); },
-      request);
-}
-
-void ClientSession::Entry::DropAudit() {
-  std::visit([](auto& r) { r.clear_rows_sent_total(); }, request);
-}
-
-uint64_t ClientSession::Entry::sequence() const {
-  return std::visit([](const auto& r) { return r.update_id().sequence(); },
-                    request);
-}
 
 ClientSession::ClientSession(std::shared_ptr<ClientConnection> connection,
                              const v1::OpenSessionResponse& opened)
     : connection_(std::move(connection)),
-      session_(opened.session()),
-      epoch_(opened.epoch()),
-      history_id_(opened.history_id()) {}
+      outbox_(opened, connection_->options) {}
 
 ClientSession::ClientSession(std::shared_ptr<ClientConnection> connection,
                              const v1::ResumeSessionResponse& resumed)
     : connection_(std::move(connection)),
-      session_(resumed.session()),
-      epoch_(resumed.epoch()),
-      history_id_(resumed.history_id()) {
-  for (const auto& progress : resumed.progress()) {
-    Track& track = tracks_[progress.name()];
-    track.next_sequence = progress.token_sequence() + 1;
-    track.generation = progress.generation();
-    track.durable_sequence = progress.token_sequence();
-    track.audit.GoOnFrom(progress, progress.token_sequence());
-  }
-}
+      outbox_(resumed, connection_->options) {}
 
 ClientSession::~ClientSession() = default;
 
@@ -129,28 +67,20 @@ absl::StatusOr<v1::NormalizeResponse> ClientSession::Normalize(
 
 absl::Status ClientSession::Submit(v1::NormalizeRequest request) {
   const auto deadline = Deadline();
-  auto entry = std::make_shared<Entry>();
-  entry->counts = Counts(request.mode());
-  entry->bytes = request.ByteSizeLong();
+  auto outgoing = std::make_shared<OutgoingRequest>(std::move(request));
   const uint64_t limit = connection_->max_message_bytes;
-  if (limit != 0 && entry->bytes > limit) {
+  if (limit != 0 && outgoing->bytes > limit) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "input: a request of ", entry->bytes, " bytes, want at most ", limit,
+        "input: a request of ", outgoing->bytes, " bytes, want at most ", limit,
         "; send fewer rows at a time, or raise the server's "
         "--max_message_bytes"));
   }
-  entry->request = std::move(request);
   const size_t most = std::max<size_t>(1, connection_->options.max_in_flight);
-  auto status =
-      Pump(deadline, [&] { return to_send_.size() + awaiting_.size() < most; });
-  if (status.ok() && entry->counts) {
-    status = WaitForRoom(entry->bytes, deadline);
-    if (status.ok()) status = Number(entry.get(), deadline);
-    if (status.ok()) Buffer(entry);
-  }
+  auto status = Pump(deadline, [&] { return outbox_.on_the_way() < most; });
+  if (status.ok() && outgoing->counts) status = Prepare(*outgoing, deadline);
   if (!status.ok()) return status;
-  to_send_.push_back(entry);
-  last_submitted_ = std::move(entry);
+  outbox_.Add(outgoing);
+  last_submitted_ = std::move(outgoing);
   ++answers_due_;
   // Starts the write, and takes what is there.
   status = Pump(NormalizeChannel::kNoWait, [] { return false; });
@@ -170,45 +100,40 @@ absl::StatusOr<v1::NormalizeResponse> ClientSession::Receive() {
 absl::StatusOr<v1::MergeMomentsResponse> ClientSession::MergeMoments(
     v1::MergeMomentsRequest request) {
   const auto deadline = Deadline();
-  auto entry = std::make_shared<Entry>();
-  entry->counts = true;
-  entry->bytes = request.ByteSizeLong();
-  entry->request = std::move(request);
+  const auto merge = std::make_shared<OutgoingRequest>(std::move(request));
   if (!failed_.ok()) return failed_;
-  if (auto s = WaitForRoom(entry->bytes, deadline); !s.ok()) return s;
-  if (auto s = Number(entry.get(), deadline); !s.ok()) return s;
-  Buffer(entry);
+  if (auto s = Prepare(*merge, deadline); !s.ok()) return s;
+  outbox_.Add(merge);
   while (true) {
-    auto response = CallMerge(entry, deadline);
+    auto response = CallMerge(merge, deadline);
     if (response.ok() || !IsRetryable(response.status())) return response;
-    channel_.reset();
-    first_connection_ = false;
-    if (auto s = Reconnect(deadline); !s.ok()) {
-      entry->discard = true;
+    if (auto s = ReconnectAnew(deadline); !s.ok()) {
+      merge->discard = true;
       return s;
     }
   }
 }
 
 absl::StatusOr<v1::MergeMomentsResponse> ClientSession::CallMerge(
-    const EntryPtr& entry, Clock::time_point deadline) {
-  entry->update_id()->set_epoch(epoch_);
+    const OutgoingPtr& merge, Clock::time_point deadline) {
+  outbox_.Stamp(merge.get());
   grpc::ClientContext context;
   context.set_deadline(ToSystemTime(deadline));
   v1::MergeMomentsResponse response;
-  const absl::Status status = FromGrpc(connection_->stub->MergeMoments(
-      &context, std::get<v1::MergeMomentsRequest>(entry->request), &response));
+  const absl::Status status = FromGrpc(
+      connection_->stub->MergeMoments(&context, merge->merge(), &response));
   if (status.ok()) {
-    Accepted(entry, response);
+    backoff_ = std::chrono::milliseconds(0);
+    outbox_.Accepted(merge, UpdateAnswer(response));
     return response;
   }
   if (absl::IsDeadlineExceeded(status)) {
-    entry->discard = true;
+    merge->discard = true;
     return TimedOut();
   }
   if (IsRetryable(status)) return status;
   if (EndsSession(status)) return Fail(status);
-  Refused(entry);
+  outbox_.Refused(merge);
   return status;
 }
 
@@ -217,60 +142,34 @@ absl::StatusOr<std::string> ClientSession::Barrier() {
   while (true) {
     if (auto s = PumpAll(deadline); !s.ok()) return s;
     const auto barrier = CallBarrier(deadline);
-    if (barrier.ok() && buffer_.empty()) return barrier->token();
+    if (barrier.ok() && outbox_.empty()) return barrier->token();
     if (!barrier.ok() && !IsRetryable(barrier.status())) {
       return barrier.status();
     }
     // The server is away, or another one than the one that answered: ask what
     // it has, and send the rest again.
-    channel_.reset();
-    first_connection_ = false;
-    if (auto s = Reconnect(deadline); !s.ok()) return s;
+    if (auto s = ReconnectAnew(deadline); !s.ok()) return s;
   }
 }
 
 absl::StatusOr<v1::BarrierResponse> ClientSession::CallBarrier(
     Clock::time_point deadline) {
-  v1::BarrierRequest request;
-  request.set_session(session_);
-  request.set_epoch(epoch_);
-  for (const auto& [name, track] : tracks_) {
-    if (track.free_sequences.empty()) continue;
-    auto* skipped = request.add_skipped();
-    skipped->set_name(name);
-    skipped->mutable_sequences()->Assign(track.free_sequences.begin(),
-                                         track.free_sequences.end());
-  }
-  for (const auto& [name, track] : tracks_) {
-    const auto rows = track.audit.Rows(track.generation);
-    if (!rows) continue;
-    auto* sent = request.add_sent();
-    sent->set_name(name);
-    sent->set_generation(track.generation);
-    sent->set_sequence(track.next_sequence - 1);
-    sent->set_rows(*rows);
-  }
   grpc::ClientContext context;
   context.set_deadline(ToSystemTime(deadline));
   v1::BarrierResponse response;
-  const absl::Status status =
-      FromGrpc(connection_->stub->Barrier(&context, request, &response));
+  const absl::Status status = FromGrpc(
+      connection_->stub->Barrier(&context, outbox_.MakeBarrier(), &response));
   if (EndsSession(status)) return Fail(status);
   if (!status.ok()) return status;
-  for (auto& [name, track] : tracks_) track.free_sequences.clear();
-  for (const auto& progress : response.progress()) {
-    Release(progress.name(), progress.durable_sequence());
-    Track& track = tracks_[progress.name()];
-    track.audit.GoOnFrom(progress, track.next_sequence - 1);
-  }
+  outbox_.BarrierDone(response);
   return response;
 }
 
 absl::Status ClientSession::Close() {
   if (auto s = Barrier().status(); !s.ok()) return s;
   v1::CloseSessionRequest request;
-  request.set_session(session_);
-  request.set_epoch(epoch_);
+  request.set_session(outbox_.session());
+  request.set_epoch(outbox_.epoch());
   bool tried = false;
   const auto status = CallWithRetry(
       *connection_, Deadline(), [&](grpc::ClientContext* context) {
@@ -290,43 +189,25 @@ absl::Status ClientSession::Close() {
   return absl::OkStatus();
 }
 
-// Numbering and buffer.
+// Before an update.
 
-absl::Status ClientSession::Number(Entry* entry, Clock::time_point deadline) {
-  Track& track = tracks_[entry->name()];
-  if (auto s = LearnGeneration(entry->name(), &track, deadline); !s.ok()) {
-    return s;
-  }
-  uint64_t sequence = 0;
-  entry->DropAudit();  // whatever the caller put there
-  if (track.free_sequences.empty()) {
-    const auto rows = track.audit.Rows(track.generation);
-    if (rows) entry->Audit(*rows);
-    sequence = track.next_sequence++;
-  } else {
-    sequence = *track.free_sequences.begin();
-    track.free_sequences.erase(track.free_sequences.begin());
-  }
-  v1::UpdateId* id = entry->update_id();
-  id->set_session(session_);
-  id->set_epoch(epoch_);
-  id->set_sequence(sequence);
-  id->set_generation(track.generation);
-  return absl::OkStatus();
+absl::Status ClientSession::Prepare(const OutgoingRequest& update,
+                                    Clock::time_point deadline) {
+  if (auto s = WaitForRoom(update.bytes, deadline); !s.ok()) return s;
+  return LearnGeneration(update.name(), deadline);
 }
 
 // An update names the generation it was made in. Where the normalizer doesn't
 // exist yet (--auto_create), the first update goes without, and the second one
 // waits for its answer.
 absl::Status ClientSession::LearnGeneration(const std::string& name,
-                                            Track* track,
                                             Clock::time_point deadline) {
-  if (track->generation != 0) return absl::OkStatus();
-  if (track->next_sequence > 1) {
+  if (outbox_.KnowsGeneration(name)) return absl::OkStatus();
+  if (outbox_.HasUpdates(name)) {
     auto s = Pump(deadline, [&] {
-      return track->generation != 0 || (to_send_.empty() && awaiting_.empty());
+      return outbox_.KnowsGeneration(name) || outbox_.on_the_way() == 0;
     });
-    if (!s.ok() || track->generation != 0) return s;
+    if (!s.ok() || outbox_.KnowsGeneration(name)) return s;
   }
   v1::GetNormalizerRequest request;
   request.set_name(name);
@@ -336,22 +217,16 @@ absl::Status ClientSession::LearnGeneration(const std::string& name,
         return connection_->stub->GetNormalizer(context, request, &normalizer);
       });
   if (absl::IsNotFound(status)) return absl::OkStatus();
-  if (status.ok()) track->generation = normalizer.generation();
+  if (status.ok()) outbox_.LearnGeneration(name, normalizer.generation());
   return status;
 }
 
 absl::Status ClientSession::WaitForRoom(size_t bytes,
                                         Clock::time_point deadline) {
-  const ClientOptions& options = connection_->options;
-  const auto room = [&] {
-    return buffer_.empty() ||
-           (buffer_.size() < options.max_buffered_updates &&
-            buffered_bytes_ + bytes <= options.max_buffered_bytes);
-  };
+  const auto room = [&] { return outbox_.HasRoom(bytes); };
   while (!room()) {
-    auto s = Pump(deadline, [&] {
-      return room() || (to_send_.empty() && awaiting_.empty());
-    });
+    auto s =
+        Pump(deadline, [&] { return room() || outbox_.on_the_way() == 0; });
     if (!s.ok()) return s;
     if (room()) break;
     // Everything is answered; the disk is what is waited for.
@@ -360,59 +235,9 @@ absl::Status ClientSession::WaitForRoom(size_t bytes,
     if (!barrier.ok() && !IsRetryable(barrier.status())) {
       return barrier.status();
     }
-    channel_.reset();
-    first_connection_ = false;
-    if (s = Reconnect(deadline); !s.ok()) return s;
+    if (s = ReconnectAnew(deadline); !s.ok()) return s;
   }
   return absl::OkStatus();
-}
-
-void ClientSession::Buffer(const EntryPtr& entry) {
-  buffer_.push_back(entry);
-  buffered_bytes_ += entry->bytes;
-  tracks_[entry->name()].audit.Sent(entry->sequence());
-}
-
-void ClientSession::Release(const std::string& name,
-                            uint64_t durable_sequence) {
-  Track& track = tracks_[name];
-  track.durable_sequence = std::max(track.durable_sequence, durable_sequence);
-  std::erase_if(buffer_, [&](const EntryPtr& entry) {
-    const bool release = entry->answered &&
-                         entry->sequence() <= track.durable_sequence &&
-                         entry->name() == name;
-    if (release) buffered_bytes_ -= entry->bytes;
-    if (release) track.audit.Released(entry->sequence());
-    return release;
-  });
-}
-
-// A refused update was not counted and its number is free again.
-void ClientSession::Refused(const EntryPtr& entry) {
-  if (!entry->counts) return;
-  Track& track = tracks_[entry->name()];
-  track.free_sequences.insert(entry->sequence());
-  track.audit.Refused(entry->sequence());
-  if (std::erase(buffer_, entry) != 0) buffered_bytes_ -= entry->bytes;
-}
-
-template <typename Response>
-void ClientSession::Accepted(const EntryPtr& entry, const Response& response) {
-  entry->answered = true;
-  backoff_ = std::chrono::milliseconds(0);
-  if (!entry->counts) return;
-  Track& track = tracks_[entry->name()];
-  track.generation = std::max(track.generation, response.generation());
-#ifdef STREAMNORM_PLANT_RELEASED_ON_ANSWER
-  Release(entry->name(), entry->sequence());
-#endif
-  track.audit.Answered(entry->sequence(), response.generation(),
-                       response.counted_rows(), response.duplicate());
-  // Looking through the buffer pays only when the disk moved on.
-  if (response.durable_sequence() > track.durable_sequence ||
-      entry->sequence() <= track.durable_sequence) {
-    Release(entry->name(), response.durable_sequence());
-  }
 }
 
 // The wire.
@@ -424,12 +249,8 @@ absl::Status ClientSession::Pump(Clock::time_point deadline, Done done) {
     if (channel_ == nullptr) {
       if (auto s = Reconnect(deadline); !s.ok()) return s;
     }
-    if (!to_send_.empty() && channel_->can_write()) {
-      EntryPtr entry = std::move(to_send_.front());
-      to_send_.pop_front();
-      if (entry->counts) entry->update_id()->set_epoch(epoch_);
-      awaiting_.push_back(entry);
-      channel_->Write(std::get<v1::NormalizeRequest>(entry->request));
+    if (outbox_.HasNext() && channel_->can_write()) {
+      channel_->Write(outbox_.TakeNext()->normalize());
     }
     absl::Status status;
     switch (channel_->Wait(deadline)) {
@@ -450,19 +271,19 @@ absl::Status ClientSession::Pump(Clock::time_point deadline, Done done) {
 }
 
 absl::Status ClientSession::PumpAll(Clock::time_point deadline) {
-  return Pump(deadline, [&] { return to_send_.empty() && awaiting_.empty(); });
+  return Pump(deadline, [&] { return outbox_.on_the_way() == 0; });
 }
 
 absl::Status ClientSession::HandleAnswer(
     const v1::NormalizeResponse& response) {
-  if (awaiting_.empty()) {
+  const OutgoingPtr request = outbox_.oldest_unanswered();
+  if (request == nullptr) {
     return Fail(absl::InternalError("the server answered what was not asked"));
   }
-  const EntryPtr entry = awaiting_.front();
   if (!response.has_status() || response.status().code() == 0) {
-    awaiting_.pop_front();
-    Accepted(entry, response);
-    Deliver(entry, response);
+    backoff_ = std::chrono::milliseconds(0);
+    outbox_.Accepted(request, UpdateAnswer(response));
+    Deliver(*request, response);
     return absl::OkStatus();
   }
   absl::Status status = FromRpcStatus(response.status());
@@ -472,15 +293,14 @@ absl::Status ClientSession::HandleAnswer(
     channel_.reset();
     return absl::OkStatus();
   }
-  awaiting_.pop_front();
-  Refused(entry);
-  Deliver(entry, std::move(status));
+  outbox_.Refused(request);
+  Deliver(*request, std::move(status));
   return absl::OkStatus();
 }
 
-void ClientSession::Deliver(const EntryPtr& entry,
+void ClientSession::Deliver(const OutgoingRequest& request,
                             absl::StatusOr<v1::NormalizeResponse> answer) {
-  if (!entry->discard) answers_.push_back(std::move(answer));
+  if (!request.discard) answers_.push_back(std::move(answer));
 }
 
 absl::Status ClientSession::HandleBroken() {
@@ -516,9 +336,15 @@ absl::Status ClientSession::Reconnect(Clock::time_point deadline) {
   }
 }
 
+absl::Status ClientSession::ReconnectAnew(Clock::time_point deadline) {
+  channel_.reset();
+  first_connection_ = false;
+  return Reconnect(deadline);
+}
+
 absl::Status ClientSession::TryResume(Clock::time_point deadline) {
   v1::ResumeSessionRequest request;
-  request.set_session(session_);
+  request.set_session(outbox_.session());
   v1::ResumeSessionResponse resumed;
   grpc::ClientContext context;
   context.set_deadline(ToSystemTime(deadline));
@@ -528,70 +354,15 @@ absl::Status ClientSession::TryResume(Clock::time_point deadline) {
     return s;
   }
   ++reconnects_;
-  if (auto s = CheckNothingLost(resumed); !s.ok()) return s;
-  epoch_ = resumed.epoch();
-  history_id_ = resumed.history_id();
-  if (auto s = SendAgain(resumed, deadline); !s.ok()) return s;
-  channel_ = std::make_unique<NormalizeChannel>(connection_->stub.get());
-  return absl::OkStatus();
-}
-
-absl::Status ClientSession::CheckNothingLost(
-    const v1::ResumeSessionResponse& resumed) const {
-  const bool same_history = resumed.history_id() == history_id_;
-  std::string lost;
-  for (const auto& [name, track] : tracks_) {
-    const Counted counted = CountedOf(resumed, name);
-    if (counted.applied() >= track.durable_sequence) continue;
-    // Within a history only a deletion ends a normalizer's progress.
-    if (same_history && !counted.known()) continue;
-    absl::StrAppend(&lost, lost.empty() ? "" : ", ", name, " updates ",
-                    counted.applied() + 1, " to ", track.durable_sequence);
-  }
-  return lost.empty() ? absl::OkStatus() : HistoryLost(lost);
-}
-
-absl::Status ClientSession::SendAgain(const v1::ResumeSessionResponse& resumed,
-                                      Clock::time_point deadline) {
-  for (const auto& progress : resumed.progress()) {
-    Release(progress.name(), progress.durable_sequence());
-  }
-  std::deque<EntryPtr> again;
-  std::vector<EntryPtr> merges;
-#ifdef STREAMNORM_PLANT_STAMPED_AGAIN
-  for (const auto& progress : resumed.progress()) {
-    for (const EntryPtr& entry : buffer_) {
-      entry->update_id()->set_generation(progress.generation());
-    }
-  }
-#endif
-  for (const EntryPtr& entry : buffer_) {
-    const bool missing =
-        !CountedOf(resumed, entry->name()).Has(entry->sequence());
-    if (missing) tracks_[entry->name()].audit.SentAgain(entry->sequence());
-    entry->DropAudit();
-    const bool merge =
-        std::holds_alternative<v1::MergeMomentsRequest>(entry->request);
-    if (merge && missing && (entry->answered || entry->discard)) {
-      merges.push_back(entry);
-    } else if (!merge && missing && entry->answered) {
-      entry->discard = true;
-      again.push_back(entry);
-    }
-    if (merge && !missing && entry->discard) entry->answered = true;
-  }
-  replayed_updates_ += again.size() + merges.size();
-  // Answers come in order, so what was answered is older than what was not.
-  again.insert(again.end(), awaiting_.begin(), awaiting_.end());
-  again.insert(again.end(), to_send_.begin(), to_send_.end());
-  to_send_ = std::move(again);
-  awaiting_.clear();
-  for (const EntryPtr& entry : merges) {
-    const auto response = CallMerge(entry, deadline);
+  const auto merges = outbox_.Resume(resumed);
+  if (!merges.ok()) return merges.status();
+  for (const OutgoingPtr& merge : *merges) {
+    const auto response = CallMerge(merge, deadline);
     if (!response.ok() && (IsRetryable(response.status()) || !failed_.ok())) {
       return response.status();
     }
   }
+  channel_ = std::make_unique<NormalizeChannel>(connection_->stub.get());
   return absl::OkStatus();
 }
 

@@ -4,11 +4,8 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
-#include <map>
 #include <memory>
-#include <set>
 #include <string>
-#include <variant>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -16,7 +13,8 @@
 #include "client/client_options.h"
 #include "client/connection.h"
 #include "client/normalize_channel.h"
-#include "client/rows_audit.h"
+#include "client/outbox.h"
+#include "client/outgoing_request.h"
 #include "stats/tensor_view.h"
 #include "streamnorm/v1/normalizer_service.grpc.pb.h"
 
@@ -27,6 +25,9 @@ namespace streamnorm {
 // Every update gets a sequence number and is kept until the server says that it
 // is on disk. When the connection breaks or the server restarts, the session
 // reconnects, asks what was counted and sends again exactly what is missing.
+//
+// What was counted and what is to be sent again is the business of its Outbox;
+// this class carries it: the stream, the waiting, the retries.
 //
 // Normalize is one update at a time. Submit and Receive keep many on the wire:
 // submit ahead, receive the answers in the order of submission.
@@ -78,41 +79,14 @@ class ClientSession {
   absl::Status Close();
 
   // Updates kept for a replay.
-  size_t buffered_updates() const { return buffer_.size(); }
+  size_t buffered_updates() const { return outbox_.size(); }
 
   // Updates that were sent again because the server had lost them.
-  uint64_t replayed_updates() const { return replayed_updates_; }
+  uint64_t replayed_updates() const { return outbox_.replayed_updates(); }
   uint64_t reconnects() const { return reconnects_; }
 
  private:
   friend class Client;
-
-  // One request on its way. Updates stay in the buffer until they are durable.
-  struct Entry {
-    std::variant<v1::NormalizeRequest, v1::MergeMomentsRequest> request;
-    bool counts = false;  // an update with a sequence number
-    bool answered = false;
-    bool discard = false;  // nobody waits for its answer
-    size_t bytes = 0;
-
-    const std::string& name() const;
-    v1::UpdateId* update_id();
-    uint64_t sequence() const;
-
-    // Tells the server what it should have with this update, or nothing.
-    void Audit(uint64_t rows_before);
-    void DropAudit();
-  };
-  using EntryPtr = std::shared_ptr<Entry>;
-
-  // Numbering of one normalizer.
-  struct Track {
-    uint64_t next_sequence = 1;
-    std::set<uint64_t> free_sequences;  // of refused updates
-    uint64_t generation = 0;            // 0 = not known
-    uint64_t durable_sequence = 0;
-    RowsAudit audit;
-  };
 
   ClientSession(std::shared_ptr<ClientConnection> connection,
                 const v1::OpenSessionResponse& opened);
@@ -121,15 +95,11 @@ class ClientSession {
 
   Clock::time_point Deadline() const;
 
-  // Numbering and buffer.
-  absl::Status Number(Entry* entry, Clock::time_point deadline);
+  // What Outbox needs before it can take an update.
+  absl::Status Prepare(const OutgoingRequest& update,
+                       Clock::time_point deadline);
   absl::Status WaitForRoom(size_t bytes, Clock::time_point deadline);
-  void Buffer(const EntryPtr& entry);
-  void Release(const std::string& name, uint64_t durable_sequence);
-  void Refused(const EntryPtr& entry);
-  template <typename Response>
-  void Accepted(const EntryPtr& entry, const Response& response);
-  absl::Status LearnGeneration(const std::string& name, Track* track,
+  absl::Status LearnGeneration(const std::string& name,
                                Clock::time_point deadline);
 
   // Moves requests and answers until `done` or the deadline; reconnects.
@@ -138,39 +108,28 @@ class ClientSession {
   absl::Status PumpAll(Clock::time_point deadline);
   absl::Status HandleAnswer(const v1::NormalizeResponse& response);
   absl::Status HandleBroken();
-  void Deliver(const EntryPtr& entry,
+  void Deliver(const OutgoingRequest& request,
                absl::StatusOr<v1::NormalizeResponse> answer);
 
   absl::Status Reconnect(Clock::time_point deadline);
   absl::Status TryResume(Clock::time_point deadline);
-  absl::Status CheckNothingLost(const v1::ResumeSessionResponse& resumed) const;
-  absl::Status SendAgain(const v1::ResumeSessionResponse& resumed,
-                         Clock::time_point deadline);
+  absl::Status ReconnectAnew(Clock::time_point deadline);
   absl::StatusOr<v1::MergeMomentsResponse> CallMerge(
-      const EntryPtr& entry, Clock::time_point deadline);
+      const OutgoingPtr& merge, Clock::time_point deadline);
   absl::StatusOr<v1::BarrierResponse> CallBarrier(Clock::time_point deadline);
   absl::Status Fail(absl::Status status);
 
   const std::shared_ptr<ClientConnection> connection_;
-  std::string session_;
-  uint64_t epoch_ = 0;
-  std::string history_id_;
+  Outbox outbox_;
   absl::Status failed_;  // not OK: for good
 
-  std::map<std::string, Track> tracks_;  // by name
-  std::deque<EntryPtr> buffer_;          // unreleased updates, oldest first
-  size_t buffered_bytes_ = 0;
-
-  std::deque<EntryPtr> to_send_;
-  std::deque<EntryPtr> awaiting_;  // sent, in the order of their answers
   std::deque<absl::StatusOr<v1::NormalizeResponse>> answers_;
   size_t answers_due_ = 0;
-  EntryPtr last_submitted_;
+  OutgoingPtr last_submitted_;
 
   std::unique_ptr<NormalizeChannel> channel_;  // null: to be connected
   bool first_connection_ = true;
   std::chrono::milliseconds backoff_{0};
-  uint64_t replayed_updates_ = 0;
   uint64_t reconnects_ = 0;
 };
 
