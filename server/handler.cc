@@ -115,8 +115,9 @@ void Handler::Normalize(const v1::NormalizeRequest& request,
   response->set_nonfinite_values(outcome->nonfinite_values);
   response->set_clipped_values(outcome->clipped_values);
   if (!updates) return done(absl::OkStatus());
-  FinishUpdate(*normalizer, call.source, request.wait_durable(), response,
-               std::move(done));
+  FinishUpdate(*normalizer, call.source,
+               request.wait_durable() || !outcome->update.generation_durable,
+               response, std::move(done));
 }
 
 void Handler::MergeMoments(const v1::MergeMomentsRequest& request,
@@ -158,7 +159,8 @@ void Handler::MergeMoments(const v1::MergeMomentsRequest& request,
     response->set_offset(ToBytes(statistics.scaling.offset));
     response->set_scale(ToBytes(statistics.scaling.scale));
   }
-  FinishUpdate(*normalizer, call.source, request.wait_durable(), response,
+  FinishUpdate(*normalizer, call.source,
+               request.wait_durable() || !outcome->generation_durable, response,
                std::move(done));
 }
 
@@ -367,10 +369,10 @@ absl::StatusOr<Handler::NormalizerPtr> Handler::DoCreate(
 void Handler::GetNormalizer(const v1::GetNormalizerRequest& request,
                             v1::Normalizer* response, Done done) {
   const auto normalizer = FindNormalizer(*registry_, request.name());
-  if (normalizer.ok()) {
-    Describe(**normalizer, /*with_feature_names=*/true, response);
-  }
-  done(normalizer.status());
+  if (!normalizer.ok()) return done(normalizer.status());
+  Describe(**normalizer, /*with_feature_names=*/true, response);
+  if ((*normalizer)->GenerationIsDurable()) return done(absl::OkStatus());
+  queue_->WhenDurable(std::move(done));
 }
 
 void Handler::ListNormalizers(const v1::ListNormalizersRequest& request,

@@ -105,7 +105,7 @@ class Handler {
   void FillUpdate(const UpdateOutcome& outcome, Response* response) const;
   template <typename Response>
   void FinishUpdate(const NormalizerPtr& normalizer, const UpdateSource& source,
-                    bool wait_durable, Response* response, Done done);
+                    bool wait, Response* response, Done done);
 
   const Options options_;
   Registry* const registry_;

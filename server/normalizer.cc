@@ -47,7 +47,8 @@ Normalizer::Normalizer(NormalizerDefinition definition, NormalizerState state,
       schema_hash_(SchemaHash(definition.features, definition.feature_names)),
       queue_(queue),
       definition_(std::move(definition)),
-      state_(std::move(state)) {
+      state_(std::move(state)),
+      durable_generation_(state_.generation) {
   assert(state_.moments.features() == features_);
 }
 
@@ -68,6 +69,7 @@ void Normalizer::RestoreLedger(const LedgerRecord& record,
 void Normalizer::MarkCreated() {
   MutexLock lock(&mu_);
   definition_dirty_ = true;
+  durable_generation_ = 0;
   MarkDirty();
 }
 
@@ -287,12 +289,6 @@ std::optional<Progress> Normalizer::SessionProgress(
                   ledger.durable_sequence(), state_.generation, ledger.rows()};
 }
 
-uint64_t Normalizer::DurableSequence(const SessionId& session) const {
-  MutexLock lock(&mu_);
-  const auto it = ledgers_.find(session);
-  return it == ledgers_.end() ? 0 : it->second.ledger.durable_sequence();
-}
-
 absl::Status Normalizer::SkipSequences(const std::shared_ptr<Session>& session,
                                        uint64_t epoch,
                                        const std::vector<uint64_t>& sequences) {
@@ -342,6 +338,7 @@ Normalizer::Watermarks Normalizer::Capture(CommitBatch* batch) {
   if (definition_dirty_) batch->definitions.push_back(definition_);
   definition_dirty_ = false;
   batch->states.push_back(state_);
+  watermarks.generation = state_.generation;
   for (const SessionId& session : dropped_ledgers_) {
     batch->deleted_ledgers.emplace_back(id_, session);
   }
@@ -350,7 +347,7 @@ Normalizer::Watermarks Normalizer::Capture(CommitBatch* batch) {
     LedgerEntry& entry = ledgers_.at(session);
     entry.dirty = false;
     batch->ledgers.push_back(entry.ledger.ToRecord(id_, session));
-    watermarks.emplace_back(session, entry.ledger.applied_sequence());
+    watermarks.sequences.emplace_back(session, entry.ledger.applied_sequence());
   }
   dirty_ledgers_.clear();
   return watermarks;
@@ -358,7 +355,8 @@ Normalizer::Watermarks Normalizer::Capture(CommitBatch* batch) {
 
 void Normalizer::PublishDurable(const Watermarks& watermarks) {
   MutexLock lock(&mu_);
-  for (const auto& [session, sequence] : watermarks) {
+  durable_generation_ = std::max(durable_generation_, watermarks.generation);
+  for (const auto& [session, sequence] : watermarks.sequences) {
     const auto it = ledgers_.find(session);
     if (it == ledgers_.end()) continue;
 #ifdef STREAMNORM_PLANT_WATERMARK_AFTER_SYNC
@@ -579,6 +577,7 @@ UpdateOutcome Normalizer::Outcome(const UpdateSource& source,
   outcome.revision = state_.revision;
   outcome.row_count = state_.moments.row_count();
   outcome.generation = state_.generation;
+  outcome.generation_durable = durable_generation_ == state_.generation;
   outcome.counted_rows = counted_rows;
   outcome.duplicate = admission == Admission::kDuplicate;
   outcome.frozen = definition_.frozen;

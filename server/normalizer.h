@@ -67,6 +67,7 @@ struct UpdateOutcome {
   uint64_t generation = 0;
   uint64_t counted_rows = 0;
   uint64_t durable_sequence = 0;
+  bool generation_durable = false;
   bool duplicate = false;
   bool warming_up = false;
   bool frozen = false;
@@ -136,6 +137,14 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
                                                uint64_t schema_hash,
                                                uint8_t* output);
 
+  // False for a moment after a creation or reset: a crash may still undo it and
+  // give its generation to another. Until then no client may hear of it, for it
+  // would stamp its updates with it.
+  bool GenerationIsDurable() const {
+    MutexLock lock(&mu_);
+    return durable_generation_ == state_.generation;
+  }
+
   // Shows definition and state, under the lock: `read` must be quick.
   using Reader =
       std::function<void(const NormalizerDefinition&, const NormalizerState&)>;
@@ -157,7 +166,10 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
 
   // Absent if the session never updated this normalizer.
   std::optional<Progress> SessionProgress(const SessionId& session) const;
-  uint64_t DurableSequence(const SessionId& session) const;
+  uint64_t DurableSequence(const SessionId& session) const {
+    const auto progress = SessionProgress(session);
+    return progress ? progress->durable_sequence : 0;
+  }
 
   // Uses up sequence numbers that no update will take. Those counted already
   // are left alone. ABORTED for an old epoch or beyond the window: then none
@@ -177,7 +189,12 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
   // For the committer. Capture adds what changed since the last capture to
   // `batch`, and returns what PublishDurable is to be called with once the
   // batch is on disk.
-  using Watermarks = std::vector<std::pair<SessionId, uint64_t>>;
+  struct Watermarks {
+    uint64_t generation = 0;  // 0 = nothing to publish
+    std::vector<std::pair<SessionId, uint64_t>> sequences;
+
+    bool empty() const { return generation == 0; }
+  };
   Watermarks Capture(CommitBatch* batch);
   void PublishDurable(const Watermarks& watermarks);
 
@@ -263,6 +280,7 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
   NormalizerState state_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<SessionId, LedgerEntry> ledgers_ ABSL_GUARDED_BY(mu_);
   bool retired_ ABSL_GUARDED_BY(mu_) = false;
+  uint64_t durable_generation_ ABSL_GUARDED_BY(mu_);
 
   // What the next Capture has to take.
   bool dirty_ ABSL_GUARDED_BY(mu_) = false;

@@ -240,8 +240,8 @@ TEST_F(NormalizerTest, ACaptureHasStatisticsAndSessionsTogether) {
   EXPECT_EQ(batch.states[0].moments.row_count(), 2);
   EXPECT_EQ(batch.ledgers[0].applied_sequence, 1);
   EXPECT_EQ(batch.ledgers[0].rows, 2);
-  ASSERT_EQ(watermarks.size(), 1);
-  EXPECT_EQ(watermarks[0].second, 1);
+  ASSERT_EQ(watermarks.sequences.size(), 1);
+  EXPECT_EQ(watermarks.sequences[0].second, 1);
 }
 
 TEST_F(NormalizerTest, WhatIsCountedAfterTheCaptureIsNotPublishedWithIt) {
