@@ -193,7 +193,7 @@ absl::Status ClientSession::Close() {
 
 absl::Status ClientSession::Prepare(const OutgoingRequest& update,
                                     Clock::time_point deadline) {
-  if (auto s = WaitForRoom(update.bytes, deadline); !s.ok()) return s;
+  if (auto s = WaitForRoom(update, deadline); !s.ok()) return s;
   return LearnGeneration(update.name(), deadline);
 }
 
@@ -221,9 +221,11 @@ absl::Status ClientSession::LearnGeneration(const std::string& name,
   return status;
 }
 
-absl::Status ClientSession::WaitForRoom(size_t bytes,
+absl::Status ClientSession::WaitForRoom(const OutgoingRequest& update,
                                         Clock::time_point deadline) {
-  const auto room = [&] { return outbox_.HasRoom(bytes); };
+  const auto room = [&] {
+    return outbox_.HasRoom(update.name(), update.bytes);
+  };
   while (!room()) {
     auto s =
         Pump(deadline, [&] { return room() || outbox_.on_the_way() == 0; });

@@ -98,7 +98,8 @@ class ClientSession {
   // What Outbox needs before it can take an update.
   absl::Status Prepare(const OutgoingRequest& update,
                        Clock::time_point deadline);
-  absl::Status WaitForRoom(size_t bytes, Clock::time_point deadline);
+  absl::Status WaitForRoom(const OutgoingRequest& update,
+                           Clock::time_point deadline);
   absl::Status LearnGeneration(const std::string& name,
                                Clock::time_point deadline);
 

@@ -12,6 +12,10 @@
 namespace streamnorm {
 namespace {
 
+// How far beyond the last sequence up to which all are counted the server takes
+// a number (normalizer_service.proto, UpdateId.sequence).
+constexpr uint64_t kSequenceWindow = 1024;
+
 // The server lost what it had promised. `lost` names it.
 absl::Status HistoryLost(const std::string& lost) {
   absl::Status status = absl::DataLossError(absl::StrCat(
@@ -71,9 +75,27 @@ uint64_t Outbox::durable_sequence(const std::string& name) const {
   return it == tracks_.end() ? 0 : it->second.durable_sequence;
 }
 
-bool Outbox::HasRoom(size_t bytes) const {
+bool Outbox::HasRoom(const std::string& name, size_t bytes) const {
+  if (!InWindow(name)) return false;
   return kept_.empty() || (kept_.size() < options_.max_buffered_updates &&
                            kept_bytes_ + bytes <= options_.max_buffered_bytes);
+}
+
+// Also after a crash that took all that is kept.
+bool Outbox::InWindow(const std::string& name) const {
+  const auto it = tracks_.find(name);
+  if (it == tracks_.end()) return true;
+  const Track& track = it->second;
+  if (track.next_sequence <= track.durable_sequence + kSequenceWindow) {
+    return true;
+  }
+  uint64_t lowest = track.next_sequence;
+  if (!track.refused.empty()) lowest = *track.refused.begin();
+  const auto oldest = std::find_if(
+      kept_.begin(), kept_.end(),
+      [&](const OutgoingPtr& update) { return update->name() == name; });
+  if (oldest != kept_.end()) lowest = std::min(lowest, (*oldest)->sequence());
+  return track.next_sequence < lowest + kSequenceWindow;
 }
 
 void Outbox::Add(const OutgoingPtr& request) {
@@ -88,20 +110,14 @@ void Outbox::Add(const OutgoingPtr& request) {
 
 void Outbox::Number(OutgoingRequest* update) {
   Track& track = tracks_[update->name()];
-  uint64_t sequence = 0;
   update->DropAudit();  // whatever the caller put there
-  if (track.free_sequences.empty()) {
-    const auto rows = track.audit.Rows(track.generation);
-    if (rows) update->Audit(*rows);
-    sequence = track.next_sequence++;
-  } else {
-    sequence = *track.free_sequences.begin();
-    track.free_sequences.erase(track.free_sequences.begin());
-  }
+  const auto rows = track.audit.Rows(track.generation);
+  // It would not be looked at behind a number that is open.
+  if (rows && track.refused.empty()) update->Audit(*rows);
   v1::UpdateId* id = update->mutable_update_id();
   id->set_session(session_);
   id->set_epoch(epoch_);
-  id->set_sequence(sequence);
+  id->set_sequence(track.next_sequence++);
   id->set_generation(track.generation);
 }
 
@@ -145,8 +161,13 @@ void Outbox::Refused(const OutgoingPtr& request) {
   std::erase(awaiting_, request);
   if (!request->counts) return;
   Track& track = tracks_[request->name()];
-  track.free_sequences.insert(request->sequence());
   track.audit.Refused(request->sequence());
+  if (track.generation != 0) {
+    track.refused.insert(request->sequence());
+  } else {
+    // Of a normalizer that doesn't exist: only number 1 goes without one.
+    track.next_sequence = 1;
+  }
   if (std::erase(kept_, request) != 0) kept_bytes_ -= request->bytes;
 }
 
@@ -170,13 +191,16 @@ v1::BarrierRequest Outbox::MakeBarrier() const {
   request.set_session(session_);
   request.set_epoch(epoch_);
   for (const auto& [name, track] : tracks_) {
-    if (track.free_sequences.empty()) continue;
+    if (track.refused.empty()) continue;
     auto* skipped = request.add_skipped();
     skipped->set_name(name);
-    skipped->mutable_sequences()->Assign(track.free_sequences.begin(),
-                                         track.free_sequences.end());
+    skipped->mutable_sequences()->Assign(track.refused.begin(),
+                                         track.refused.end());
   }
   for (const auto& [name, track] : tracks_) {
+    auto* used = request.add_used();
+    used->set_name(name);
+    used->set_sequence(track.next_sequence - 1);
     const auto rows = track.audit.Rows(track.generation);
     if (!rows) continue;
     auto* sent = request.add_sent();
@@ -189,7 +213,7 @@ v1::BarrierRequest Outbox::MakeBarrier() const {
 }
 
 void Outbox::BarrierDone(const v1::BarrierResponse& response) {
-  for (auto& [name, track] : tracks_) track.free_sequences.clear();
+  for (auto& [name, track] : tracks_) track.refused.clear();
   for (const auto& progress : response.progress()) {
     Release(progress.name(), progress.durable_sequence());
     Track& track = tracks_[progress.name()];

@@ -63,8 +63,9 @@ class Outbox {
   bool HasUpdates(const std::string& name) const;
   void LearnGeneration(const std::string& name, uint64_t generation);
 
-  // Whether an update of `bytes` may be added; one always may if none is kept.
-  bool HasRoom(size_t bytes) const;
+  // Whether an update of `name` of `bytes` may be added. There is room once
+  // all that was added is durable or skipped.
+  bool HasRoom(const std::string& name, size_t bytes) const;
 
   // Takes a request over; an update gets its number and is kept.
   void Add(const OutgoingPtr& request);
@@ -85,7 +86,9 @@ class Outbox {
   // The answer to `request` came: it was counted, or consumed.
   void Accepted(const OutgoingPtr& request, const UpdateAnswer& answer);
 
-  // It was refused: not counted, and its number is free.
+  // It was refused: not counted. No other update gets its number, so that a
+  // restarted job gives its steps the same numbers as before, and the next
+  // Barrier skips it, perhaps unheard.
   void Refused(const OutgoingPtr& request);
 
   // REQUIRES: every request was answered, for both. After BarrierDone the token
@@ -115,12 +118,13 @@ class Outbox {
   // Numbering of one normalizer.
   struct Track {
     uint64_t next_sequence = 1;
-    std::set<uint64_t> free_sequences;  // of refused updates
-    uint64_t generation = 0;            // 0 = not known
+    std::set<uint64_t> refused;  // to be skipped
+    uint64_t generation = 0;     // 0 = not known
     uint64_t durable_sequence = 0;
     RowsAudit audit;
   };
 
+  bool InWindow(const std::string& name) const;
   void Number(OutgoingRequest* update);
   void Release(const std::string& name, uint64_t durable_sequence);
   absl::Status CheckNothingLost(const v1::ResumeSessionResponse& resumed) const;

@@ -1,5 +1,6 @@
 #include "server/session_handler.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -218,6 +219,15 @@ absl::Status SessionHandler::CheckSentRows(const v1::BarrierRequest& request,
   return absl::OkStatus();
 }
 
+uint64_t SessionHandler::TokenSequence(const v1::BarrierRequest& request,
+                                       const std::string& name,
+                                       uint64_t applied_sequence) {
+  for (const auto& used : request.used()) {
+    if (used.name() == name) return std::min(applied_sequence, used.sequence());
+  }
+  return applied_sequence;
+}
+
 void SessionHandler::Barrier(const v1::BarrierRequest& request,
                              v1::BarrierResponse* response, Done done) {
   const auto session = FindSession(request.session(), request.epoch());
@@ -234,7 +244,8 @@ void SessionHandler::Barrier(const v1::BarrierRequest& request,
     if (!normalizer.ok()) continue;
     const auto progress = (*normalizer)->SessionProgress(token.session);
     if (!progress) continue;
-    token.sequences[id] = progress->applied_sequence;
+    token.sequences[id] =
+        TokenSequence(request, NormalizerName(id), progress->applied_sequence);
     ToProto(id, *progress, response->add_progress());
   }
   response->set_token(EncodeToken(token));

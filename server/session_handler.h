@@ -58,6 +58,10 @@ class SessionHandler {
 
   absl::Status SkipSequences(const v1::BarrierRequest& request,
                              const std::shared_ptr<Session>& session) const;
+  // How far a job that resumes with the token is to be taken to be.
+  static uint64_t TokenSequence(const v1::BarrierRequest& request,
+                                const std::string& name,
+                                uint64_t applied_sequence);
   absl::Status CheckSentRows(const v1::BarrierRequest& request,
                              const SessionId& session) const;
 

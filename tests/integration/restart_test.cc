@@ -128,6 +128,35 @@ TEST_F(RestartTest, AJobRestartedFromItsTokenCountsItsStepsOnce) {
   ASSERT_TRUE((*resumed)->Close().ok());
 }
 
+TEST_F(RestartTest, AJobRestartedAgainBeforeItCaughtUpCountsItsStepsOnce) {
+  auto session = *client_->OpenSession("test");
+  auto token = session->Barrier();
+  ASSERT_TRUE(token.ok()) << token.status();
+  for (int i = 1; i <= 10; ++i) ASSERT_TRUE(Send(session.get(), i).ok());
+  session = *client_->ResumeSession(*token);
+  for (int i = 1; i <= 3; ++i) ASSERT_TRUE(Send(session.get(), i).ok());
+  token = session->Barrier();  // the server has 10 of it, the job made 3
+  ASSERT_TRUE(token.ok()) << token.status();
+  session = *client_->ResumeSession(*token);
+  for (int i = 4; i <= 12; ++i) ASSERT_TRUE(Send(session.get(), i).ok());
+  EXPECT_EQ(Get().row_count(), 12);
+}
+
+TEST_F(RestartTest, ARestartedJobNumbersItsStepsAsBeforeThoughSomeAreRefused) {
+  auto session = *client_->OpenSession("test");
+  const auto token = session->Barrier();
+  ASSERT_TRUE(token.ok()) << token.status();
+  for (int life = 0; life < 2; ++life) {
+    for (int i = 1; i <= 10; ++i) {
+      const double x = i % 3 == 0 ? std::numeric_limits<double>::infinity() : i;
+      EXPECT_EQ(Send(session.get(), x).ok(), i % 3 != 0);
+    }
+    if (life == 0) session = *client_->ResumeSession(*token);
+  }
+  ASSERT_TRUE(session->Close().ok());
+  EXPECT_EQ(Get().row_count(), 7);
+}
+
 TEST_F(RestartTest, ASecondHolderOfASessionFencesTheFirst) {
   auto first = *client_->OpenSession("test");
   ASSERT_TRUE(Send(first.get(), 1).ok());
