@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/errors.h"
 #include "server/logging.h"
+#include "storage/kill_point.h"
 
 namespace streamnorm {
 namespace {
@@ -93,6 +94,7 @@ steady_clock::duration Committer::Commit(CommitQueue::Changes changes) {
     auto watermarks = normalizer->Capture(&changes.batch);
     published.emplace_back(std::move(normalizer), std::move(watermarks));
   }
+  STREAMNORM_KILL_POINT("commit.captured");
   absl::Status status = absl::OkStatus();
   if (health_.load() == Health::kFailed) {
     status = AcceptingUpdates();
@@ -106,6 +108,7 @@ steady_clock::duration Committer::Commit(CommitQueue::Changes changes) {
     if (status.ok()) status = WriteWhenThereIsRoom(changes.batch, &waited);
     if (status.ok()) status = store_->Sync();
     if (!status.ok()) Fail(status);
+    STREAMNORM_KILL_POINT("commit.durable");
     commits_.fetch_add(1);
     last_commit_us_ =
         duration_cast<microseconds>(steady_clock::now() - start).count();
@@ -117,6 +120,7 @@ steady_clock::duration Committer::Commit(CommitQueue::Changes changes) {
   } else {
     status = AcceptingUpdates();
   }
+  STREAMNORM_KILL_POINT("commit.published");
   const auto took = steady_clock::now() - start - waited;
   for (const CommitQueue::Done& done : changes.waiters) done(status);
   return took;

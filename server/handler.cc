@@ -11,6 +11,7 @@
 #include "server/errors.h"
 #include "server/validation.h"
 #include "server/wire.h"
+#include "storage/kill_point.h"
 
 namespace streamnorm {
 
@@ -490,6 +491,7 @@ absl::StatusOr<Handler::NormalizerPtr> Handler::DoReset(
       (*normalizer)
           ->Reset(EtagChangeTime(request.etag()), registry_->TakeGeneration());
   if (!s.ok()) return s;
+  STREAMNORM_KILL_POINT("reset.done");
   return normalizer;
 }
 

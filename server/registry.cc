@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/clock.h"
 #include "server/errors.h"
+#include "storage/kill_point.h"
 
 namespace streamnorm {
 namespace {
@@ -60,7 +61,9 @@ void Registry::Restore(const StoreContents& contents, SessionTable* sessions) {
   }
   if (!quarantined_.empty()) return;  // they may have ledgers of such sessions
   for (const SessionRecord& record : contents.sessions) {
-    if (record.epoch == kEndedEpoch) queue_->DeleteSession(record.id);
+    if (record.epoch != kEndedEpoch) continue;
+    STREAMNORM_KILL_POINT("start.ended_session_found");
+    queue_->DeleteSession(record.id);
   }
 }
 
@@ -89,6 +92,7 @@ absl::StatusOr<std::shared_ptr<Normalizer>> Registry::Create(
   normalizer->MarkCreated();
   total_features_ += normalizer->features();
   normalizers_[normalizer->id()] = normalizer;
+  STREAMNORM_KILL_POINT("create.done");
   return normalizer;
 }
 
@@ -156,6 +160,7 @@ absl::Status Registry::Delete(absl::string_view id,
         definition_bytes_.Release(DefinitionBytes(definition));
       });
   normalizers_.erase(it);
+  STREAMNORM_KILL_POINT("delete.done");
   return absl::OkStatus();
 }
 

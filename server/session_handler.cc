@@ -9,6 +9,7 @@
 #include "server/logging.h"
 #include "server/validation.h"
 #include "server/wire.h"
+#include "storage/kill_point.h"
 
 namespace streamnorm {
 namespace {
@@ -17,13 +18,16 @@ namespace {
 // and not before: wherever a crash cuts it off, no ledger is left without its
 // session, and no session comes back without its ledgers.
 void Forget(const Session& session, Registry* registry, CommitQueue* queue) {
+  STREAMNORM_KILL_POINT("session_end.on_disk");
   for (const std::string& id : session.normalizers()) {
     const auto normalizer = registry->Find(id);
     if (normalizer.ok()) (*normalizer)->DropLedger(session.id());
+    STREAMNORM_KILL_POINT("session_end.ledger_dropped");
   }
   // A damaged normalizer may have a ledger of it: then the record stays until
   // a start finds none damaged.
   if (registry->quarantined().empty()) queue->DeleteSession(session.id());
+  STREAMNORM_KILL_POINT("session_end.forgotten");
 }
 
 void LogExpired(const Session& session, std::chrono::seconds timeout) {
@@ -99,6 +103,7 @@ absl::Status SessionHandler::DoResume(const v1::ResumeSessionRequest& request,
   // The old epoch ends here; then the ledgers are read. See Normalizer::Admit.
   const auto record = (*session)->RaiseEpoch(queue_);
   if (!record.ok()) return record.status();
+  STREAMNORM_KILL_POINT("resume.epoch_raised");
   response->set_session(IdBytes(token.session.bytes));
   response->set_epoch(record->epoch);
   response->set_history_id(IdBytes(history_id_));
@@ -152,6 +157,7 @@ absl::StatusOr<std::shared_ptr<Session>> SessionHandler::DoClose(
   auto session = FindSession(request.session(), request.epoch());
   if (!session.ok()) return session;
   if (auto s = (*session)->End(request.epoch(), queue_); !s.ok()) return s;
+  STREAMNORM_KILL_POINT("session_end.ended");
   sessions_->Remove((*session)->id());
   return session;
 }

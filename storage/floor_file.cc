@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "storage/kill_point.h"
 #include "storage/value_format.h"
 
 namespace streamnorm {
@@ -123,9 +124,11 @@ absl::StatusOr<FloorFile> FloorFile::Create(const std::string& path,
   const std::string draft = FloorDraftPath(path);
   absl::Status status = WriteDraft(draft, floor);
   if (!status.ok()) return status;
+  STREAMNORM_KILL_POINT("floor.drafted");
   if (std::rename(draft.c_str(), path.c_str()) != 0) {
     return LastError(draft, "rename");
   }
+  STREAMNORM_KILL_POINT("floor.named");
   status = SyncDirectory(std::filesystem::path(path).parent_path());
   if (!status.ok()) return status;
   absl::StatusOr<std::optional<FloorFile>> file = Open(path);

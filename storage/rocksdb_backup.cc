@@ -11,6 +11,7 @@
 #include "storage/backup_file.h"
 #include "storage/data_directory.h"
 #include "storage/floor_file.h"
+#include "storage/kill_point.h"
 #include "storage/posix_file.h"
 #include "storage/rocksdb_copy.h"
 #include "storage/rocksdb_recovery.h"
@@ -69,6 +70,7 @@ absl::StatusOr<BackupSummary> FillDraft(const DataDirectory& draft,
   absl::StatusOr<DatabaseCopy> copy =
       CopyDatabase(db, draft.path(), min_free_bytes, on_progress);
   if (!copy.ok()) return copy.status();
+  STREAMNORM_KILL_POINT("backup.records_copied");
   const absl::StatusOr<uint64_t> sequence =
       FinishCopy(copy->meta, draft.path());
   if (!sequence.ok()) return sequence.status();
@@ -77,6 +79,7 @@ absl::StatusOr<BackupSummary> FillDraft(const DataDirectory& draft,
   summary.create_time_us = NowMicros();
   absl::Status status = WriteBackupFile(draft.backup_path(), copy->contents);
   if (!status.ok()) return status;
+  STREAMNORM_KILL_POINT("backup.contents_noted");
   const absl::StatusOr<FloorFile> floor =
       FloorFile::Create(draft.floor_path(), {copy->meta.history_id, *sequence});
   if (!floor.ok()) return floor.status();
@@ -100,9 +103,11 @@ absl::Status CheckAbsent(const std::string& path) {
 absl::Status Publish(const std::string& draft, const std::string& path) {
   absl::Status status = CheckAbsent(path);
   if (!status.ok()) return status;
+  STREAMNORM_KILL_POINT("backup.drafted");
   if (std::rename(draft.c_str(), path.c_str()) != 0) {
     return LastError(draft, "rename");
   }
+  STREAMNORM_KILL_POINT("backup.named");
   return SyncDirectory(fs::path(path).parent_path());
 }
 
@@ -116,9 +121,11 @@ absl::StatusOr<BackupSummary> WriteBackup(rocksdb::DB* db,
   const std::string path = options.path + ".tmp";
   const absl::StatusOr<DataDirectory> draft = BeginDraft(path);
   if (!draft.ok()) return draft.status();
+  STREAMNORM_KILL_POINT("backup.begun");
   absl::StatusOr<BackupSummary> summary =
       FillDraft(*draft, db, options.min_free_bytes, on_progress);
   status = summary.ok() ? Publish(path, options.path) : summary.status();
+  STREAMNORM_KILL_POINT("backup.durable");
   if (status.ok()) return summary;
   // Best effort: what is left is in the way of nothing.
   static_cast<void>(RemoveAll(path));

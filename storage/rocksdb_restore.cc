@@ -12,6 +12,7 @@
 #include "storage/backup_file.h"
 #include "storage/data_directory.h"
 #include "storage/floor_file.h"
+#include "storage/kill_point.h"
 #include "storage/posix_file.h"
 #include "storage/rocksdb_copy.h"
 #include "storage/rocksdb_offline.h"
@@ -64,6 +65,11 @@ absl::StatusOr<DataDirectory> OpenEmpty(const std::string& path) {
   if (!directory.ok()) return directory.status();
   const absl::StatusOr<std::set<std::string>> names = NamesIn(path);
   if (!names.ok()) return names.status();
+  if (names->contains("RESTORING")) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        path,
+        ": holds a restore that was cut short: remove it and restore again"));
+  }
   for (const std::string& name : *names) {
     if (name == "lost+found") continue;  // of every fresh ext4 file system
     return absl::FailedPreconditionError(absl::StrCat(
@@ -114,11 +120,13 @@ absl::StatusOr<BackupSummary> Fill(const OpenBackup& backup,
   const absl::StatusOr<DatabaseCopy> copy = CopyDatabase(
       backup.db.get(), directory.path(), /*min_free_bytes=*/0, on_progress);
   if (!copy.ok()) return copy.status();
+  STREAMNORM_KILL_POINT("restore.records_copied");
   absl::Status status = CheckComplete(backup, copy->contents);
   if (!status.ok()) return status;
   const StoreMeta meta = NewHistory(copy->meta);
   const absl::StatusOr<uint64_t> sequence = FinishCopy(meta, directory.path());
   if (!sequence.ok()) return sequence.status();
+  STREAMNORM_KILL_POINT("restore.copy_synced");
   const absl::StatusOr<FloorFile> floor =
       FloorFile::Create(directory.floor_path(), {meta.history_id, *sequence});
   if (!floor.ok()) return floor.status();
@@ -128,9 +136,11 @@ absl::StatusOr<BackupSummary> Fill(const OpenBackup& backup,
 }
 
 absl::Status Publish(const DataDirectory& directory) {
+  STREAMNORM_KILL_POINT("restore.whole");
   if (unlink(directory.restoring_path().c_str()) != 0) {
     return LastError(directory.restoring_path(), "unlink");
   }
+  STREAMNORM_KILL_POINT("restore.unmarked");
   return SyncDirectory(directory.path());
 }
 
@@ -145,6 +155,7 @@ absl::StatusOr<BackupSummary> RestoreBackup(
   if (!directory.ok()) return directory.status();
   absl::Status status = MarkAsRestoring(*directory);
   if (!status.ok()) return status;
+  STREAMNORM_KILL_POINT("restore.marked");
   absl::StatusOr<BackupSummary> summary =
       Fill(*opened, *directory, on_progress);
   status = summary.ok() ? Publish(*directory) : summary.status();

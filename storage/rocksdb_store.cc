@@ -14,6 +14,7 @@
 #include "storage/data_directory.h"
 #include "storage/floor_file.h"
 #include "storage/key_codec.h"
+#include "storage/kill_point.h"
 #include "storage/record_codec.h"
 #include "storage/rocksdb_backup.h"
 #include "storage/rocksdb_recovery.h"
@@ -245,7 +246,9 @@ absl::Status RocksdbStore::Write(const CommitBatch& batch) {
   absl::Status space = CheckSpace(writes.GetDataSize());
   if (absl::IsResourceExhausted(space)) return space;
   if (!space.ok()) return Fail(std::move(space));
+  STREAMNORM_KILL_POINT("write.before");
   status = db_->Write(UnsyncedWrite(), &writes);
+  STREAMNORM_KILL_POINT("write.after");
   if (status.ok()) return absl::OkStatus();
   if (*out_of_space_ && IsFromBefore(status)) return OutOfSpaceError();
   return Fail(FromRocksdb(status, directory_.path()));
@@ -259,7 +262,9 @@ absl::Status RocksdbStore::Sync() {
   if (written == floor_.floor().sequence) return absl::OkStatus();
   const rocksdb::Status synced = db_->SyncWAL();
   if (!synced.ok()) return Fail(FromRocksdb(synced, directory_.path()));
+  STREAMNORM_KILL_POINT("sync.log_synced");
   absl::Status stored = floor_.Store({meta_.history_id, written});
+  STREAMNORM_KILL_POINT("sync.floor_stored");
   if (!stored.ok()) return Fail(std::move(stored));
   return stored;
 }
@@ -295,6 +300,7 @@ absl::StatusOr<FloorFile> StoreFloor(std::optional<FloorFile> file,
                                      const Floor& floor) {
   if (!file) return FloorFile::Create(path, floor);
   absl::Status status = file->Store(floor);
+  STREAMNORM_KILL_POINT("start.one_floor_slot");
   if (status.ok()) status = file->Store(floor);
   if (!status.ok()) return status;
   return *std::move(file);
@@ -305,13 +311,16 @@ absl::StatusOr<FloorFile> StoreFloor(std::optional<FloorFile> file,
 absl::StatusOr<FloorFile> Begin(const DataDirectory& directory,
                                 std::optional<FloorFile> floor,
                                 const StoreMeta& meta, rocksdb::DB* db) {
+  STREAMNORM_KILL_POINT("start.recovered");
   absl::Status status = WriteMeta(meta, db);
   if (!status.ok()) return status;
+  STREAMNORM_KILL_POINT("start.meta_written");
   const uint64_t written = db->GetLatestSequenceNumber();
 #ifndef STREAMNORM_PLANT_UNSYNCED_RECOVERY
   status = FromRocksdb(db->SyncWAL(), directory.path());
 #endif
   if (!status.ok()) return status;
+  STREAMNORM_KILL_POINT("start.log_synced");
   return StoreFloor(std::move(floor), directory.floor_path(),
                     {meta.history_id, written});
 }
@@ -338,6 +347,7 @@ absl::StatusOr<std::unique_ptr<StatisticsStore>> OpenRocksdbStore(
         FloorFile::Create(directory->floor_path(), {NewHistoryId(), 0});
     if (!floor.ok()) return floor.status();
     found->floor = *std::move(floor);
+    STREAMNORM_KILL_POINT("first_start.floor_made");
   }
   absl::StatusOr<std::unique_ptr<rocksdb::DB>> db =
       OpenDatabase(directory->database_path(), db_options);
@@ -355,6 +365,7 @@ absl::StatusOr<std::unique_ptr<StatisticsStore>> OpenRocksdbStore(
   absl::StatusOr<FloorFile> floor =
       Begin(*directory, std::move(found->floor), meta, db->get());
   if (!floor.ok()) return floor.status();
+  STREAMNORM_KILL_POINT("start.promised");
   return std::make_unique<RocksdbStore>(
       *std::move(directory), options.max_total_wal_bytes,
       std::move(out_of_space), *std::move(floor), meta, *std::move(db));

@@ -41,13 +41,15 @@ std::vector<std::string> Battery::RollFlags() {
           "unix:" + (dir_ / "socket"),
           "--data_dir",
           disk_.directory() + "/data",
+          "--backup_dir",
+          dir_ / "backups",
           "--log_level=error",
           "--commit_interval_ms=" + one_of({1, 1, 3, 10, 40}),
           "--max_log_bytes=" + one_of({64 << 10, 256 << 10, 64 << 20}),
           "--min_free_disk_bytes=0"};
 }
 
-bool Battery::Start(const Faults& faults) {
+std::vector<std::string> Battery::Environment(const Faults& faults) {
   std::vector<std::string> environment = {
       std::string("LD_PRELOAD=") + std::getenv("STREAMNORM_FAULTS_LIBRARY"),
       "STREAMNORM_FAULTS_UNDER=" + disk_.directory(),
@@ -56,6 +58,11 @@ bool Battery::Start(const Faults& faults) {
       absl::StrCat("STREAMNORM_FAULTS_SYNC_DELAY_US=",
                    random_() % 3 == 0 ? random_() % 20'000 : random_() % 500)};
   environment.insert(environment.end(), faults.begin(), faults.end());
+  return environment;
+}
+
+bool Battery::Start(const Faults& faults) {
+  const std::vector<std::string> environment = Environment(faults);
   const auto begin = steady_clock::now();
   if (server_ == nullptr) {
     server_ = std::make_unique<ServerUnderTest>(RollFlags(), environment);

@@ -33,6 +33,9 @@ class Battery : public testing::Test {
   // Starts the server with options rolled anew. False if it ended instead.
   bool Start(const Faults& faults = {});
 
+  // Environment of a process whose disk is this one.
+  std::vector<std::string> Environment(const Faults& faults);
+
   // SIGKILL, and the power with it.
   void Kill();
   void CutPower();

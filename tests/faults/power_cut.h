@@ -22,6 +22,10 @@ class RecordedDisk {
   // Nobody may write any more: the writers were killed.
   void CutPower(std::mt19937_64* random);
 
+  // What is there now counts as synced, as if it had always been there: for a
+  // test that changed files itself. Nobody may be writing.
+  void Settle() const { BeginJournal(); }
+
   // What the last cut took.
   struct Loss {
     uint64_t bytes = 0;  // written, not synced and gone or changed

@@ -7,11 +7,13 @@
 //   STREAMNORM_FAULTS_KILL_AT        number of the call to die at
 //   STREAMNORM_FAULTS_FAIL_AT        number of the call that fails with EIO
 //   STREAMNORM_FAULTS_SYNC_DELAY_US  longest extra time of a sync
-//   STREAMNORM_FAULTS_KILL_POINT     `NAME N`: die at the N-th passing of
-//                                    RocksDB's kill point NAME
+//   STREAMNORM_FAULTS_KILL_POINT     `NAME N`: die at the N-th passing of kill
+//                                    point NAME, RocksDB's or our own
+//                                    (storage/kill_point.h); `NAME N EARLIER`:
+//                                    count from the first passing of EARLIER
 //
-// The report also has a line `passed NAME` for each of RocksDB's kill points
-// when it is passed for the first time.
+// The report also has a line `passed NAME` for each kill point when it is
+// passed for the first time.
 
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -19,8 +21,9 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
-#include <map>
 #include <mutex>
+#include <set>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -56,26 +59,45 @@ __attribute__((constructor)) void Prepare() {
   DelaySyncs(Number("STREAMNORM_FAULTS_SYNC_DELAY_US"));
 }
 
+// Where to die.
+struct Death {
+  std::string point, earlier;  // "" = from the start
+  int64_t times = 0;
+};
+
+Death WantedDeath() {
+  std::istringstream words(Setting("STREAMNORM_FAULTS_KILL_POINT"));
+  Death death;
+  words >> death.point >> death.times >> death.earlier;
+  return death;
+}
+
 struct KillPoints {
   std::mutex mutex;
-  std::map<std::string, int64_t> passed;
+  std::set<std::string> passed;
+  Death death = WantedDeath();
 };
 
 }  // namespace
 
-// Called by RocksDB at each of its kill points.
-void PassKillPoint(const std::string& name) {
+void PassPoint(const std::string& name) {
   static KillPoints& points = *new KillPoints;
-  static const std::string wanted = Setting("STREAMNORM_FAULTS_KILL_POINT");
   const std::lock_guard<std::mutex> lock(points.mutex);
-  const int64_t times = ++points.passed[name];
-  if (times == 1) ReportLine("passed " + name);
-  if (wanted != name + " " + std::to_string(times)) return;
+  if (points.passed.insert(name).second) ReportLine("passed " + name);
+  Death& death = points.death;
+  if (name != death.point) return;
+  if (!death.earlier.empty() && !points.passed.contains(death.earlier)) return;
+  if (--death.times != 0) return;
   ReportLine("killed " + name);
   syscall(SYS_kill, syscall(SYS_getpid), SIGKILL);
 }
 
 }  // namespace streamnorm
+
+// Our own kill points find it by this name (kill_point.cc).
+extern "C" void StreamnormPassKillPoint(const char* name) {
+  streamnorm::PassPoint(name);
+}
 
 // RocksDB declares this class in a header that it does not install.
 namespace rocksdb {
@@ -88,7 +110,7 @@ class KillPoint {
 
 void KillPoint::TestKillRandom(std::string kill_point, int, const std::string&,
                                int) {
-  streamnorm::PassKillPoint(kill_point);
+  streamnorm::PassPoint(kill_point);
 }
 
 }  // namespace rocksdb
