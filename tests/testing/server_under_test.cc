@@ -1,8 +1,10 @@
 #include "tests/testing/server_under_test.h"
 
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,12 +16,24 @@ namespace streamnorm {
 
 ServerUnderTest::ServerUnderTest(std::vector<std::string> flags,
                                  std::vector<std::string> environment)
-    : flags_(std::move(flags)), environment_(std::move(environment)) {
+    : flags_(std::move(flags)),
+      environment_(std::move(environment)),
+      log_(memfd_create("log", MFD_CLOEXEC)) {
+  if (log_ < 0) abort();
   Start();
 }
 
 ServerUnderTest::~ServerUnderTest() {
   if (pid_ > 0) Kill();
+  if (testing::Test::HasFailure()) fputs(LogFrom(0).c_str(), stderr);
+  close(log_);
+}
+
+std::string ServerUnderTest::LogFrom(off_t begin) const {
+  std::string text(static_cast<size_t>(lseek(log_, 0, SEEK_END) - begin), '\0');
+  const ssize_t got = pread(log_, text.data(), text.size(), begin);
+  text.resize(got < 0 ? 0 : static_cast<size_t>(got));
+  return text;
 }
 
 void ServerUnderTest::Start() {
@@ -33,6 +47,7 @@ void ServerUnderTest::Start() {
     argv.push_back(const_cast<char*>(flag.c_str()));
   }
   argv.push_back(nullptr);
+  log_begin_ = lseek(log_, 0, SEEK_END);
   int out[2];
   if (pipe(out) != 0) abort();
   pid_ = fork();
@@ -41,6 +56,7 @@ void ServerUnderTest::Start() {
       putenv(const_cast<char*>(setting.c_str()));
     }
     dup2(out[1], STDOUT_FILENO);
+    dup2(log_, STDERR_FILENO);
     close(out[0]);
     close(out[1]);
     execv(binary, argv.data());

@@ -10,8 +10,8 @@
 namespace streamnorm {
 
 // The real server program in a process of its own, found by the environment
-// variable STREAMNORM_SERVER_BINARY. Logs go to the test's stderr. Not thread
-// safe.
+// variable STREAMNORM_SERVER_BINARY. What it says on stderr is kept, and
+// printed at the end if the test failed. Not thread safe.
 class ServerUnderTest {
  public:
   // Starts it with `flags` and waits until it listens; with a listening
@@ -28,6 +28,9 @@ class ServerUnderTest {
   const std::string& address() const { return address_; }
 
   pid_t pid() const { return pid_; }
+
+  // What the last process said on stderr so far.
+  std::string log() const { return LogFrom(log_begin_); }
 
   // SIGKILL: nothing gets a chance to be saved.
   void Kill();
@@ -48,8 +51,11 @@ class ServerUnderTest {
 
  private:
   void Start();
+  std::string LogFrom(off_t begin) const;
 
   std::vector<std::string> flags_, environment_;
+  const int log_;        // a file without a name
+  off_t log_begin_ = 0;  // of the last process
   std::string address_;
   pid_t pid_ = -1;
 };
