@@ -42,7 +42,7 @@ std::vector<std::string> Battery::RollFlags() {
           "--data_dir",
           disk_.directory() + "/data",
           "--backup_dir",
-          dir_ / "backups",
+          backup_dir_,
           "--log_level=error",
           "--commit_interval_ms=" + one_of({1, 1, 3, 10, 40}),
           "--max_log_bytes=" + one_of({64 << 10, 256 << 10, 64 << 20}),

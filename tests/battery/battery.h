@@ -57,6 +57,7 @@ class Battery : public testing::Test {
   std::mt19937_64 random_;
   TempDir dir_;
   RecordedDisk disk_;
+  std::string backup_dir_ = dir_ / "backups";  // power cuts don't reach it
   std::unique_ptr<ServerUnderTest> server_;
   std::optional<Load> load_;
   uint64_t lost_bytes_ = 0, lost_names_ = 0;

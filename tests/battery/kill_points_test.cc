@@ -268,6 +268,8 @@ TEST_F(KillPoints, EachOfARestoreIsHit) {
   ASSERT_TRUE(Start());
   const auto client = Client::Connect(server_->address());
   ASSERT_TRUE(client.ok() && (*client)->CreateBackup("b").ok());
+  load_->FinishAndCheck();
+  Kill();
   const std::string restored = dir_ / "restored";
   const auto restore = [&](const Faults& faults) {
     return ServerUnderTest(
@@ -296,8 +298,6 @@ TEST_F(KillPoints, EachOfARestoreIsHit) {
   }
   PrintDeaths(kOfRestores);
   ExpectAllListed();
-  Kill();
-  FinishAndCheck();
 }
 
 // Every call that changes a file, too.

@@ -23,10 +23,10 @@ namespace streamnorm {
 //             still there after it was unlinked
 //
 // Lines: `C inode path` created, `M path` mkdir, `R from to` rename, `L from
-// to` link, `U path` unlink, `S inode size` synced up to there, `O inode offset
-// hex` bytes that an overwrite replaced, `T inode size` truncated, `d number
-// path` sync of a directory began, `D number` and ended, `B inode size path`
-// found synced at the start (a directory has inode 0).
+// to` link, `U path` unlink or rmdir, `S inode size` synced up to there, `O
+// inode offset hex` bytes that an overwrite replaced, `T inode size` truncated,
+// `d number path` sync of a directory began, `D number` and ended, `B inode
+// size path` found synced at the start (a directory has inode 0).
 //
 // Safe for concurrent use.
 class DiskRecorder {

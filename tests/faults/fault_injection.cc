@@ -38,6 +38,7 @@ struct Plan {
   int64_t kill_at = 0;
   int64_t fail_at = 0;
   int fail_error = 0;
+  int64_t full_from = 0;
   std::string fail_writes;
   int write_error = 0;
   std::string fail_syncs;
@@ -101,6 +102,8 @@ Fate FateOf(Kind kind, std::string_view path) {
     ++plan.calls_seen;
     fate.dies = plan.calls_seen == plan.kill_at;
     if (plan.calls_seen == plan.fail_at) fate.error = plan.fail_error;
+    const bool full = plan.full_from > 0 && plan.calls_seen >= plan.full_from;
+    if (full && kind == Kind::kWrite) fate.error = ENOSPC;
     if (fate.dies) Report(plan, "killed " + std::string(path));
     if (fate.error != 0) Report(plan, "failed " + std::string(path));
   }
@@ -174,7 +177,8 @@ void WatchFilesUnder(const std::string& directory) {
   Plan& plan = ThePlan();
   const std::lock_guard<std::mutex> lock(plan.mutex);
   plan.directory = directory;
-  plan.calls_seen = plan.kill_at = plan.fail_at = plan.sync_delay_us = 0;
+  plan.calls_seen = plan.kill_at = plan.fail_at = plan.full_from = 0;
+  plan.sync_delay_us = 0;
   plan.fail_writes.clear();
   plan.fail_syncs.clear();
   free_bytes = -1;
@@ -193,6 +197,12 @@ void FailCall(int64_t calls, int error) {
   const std::lock_guard<std::mutex> lock(plan.mutex);
   plan.fail_at = plan.calls_seen + calls;
   plan.fail_error = error;
+}
+
+void FillDiskAtCall(int64_t calls) {
+  Plan& plan = ThePlan();
+  const std::lock_guard<std::mutex> lock(plan.mutex);
+  plan.full_from = plan.calls_seen + calls;
 }
 
 int64_t CallsSeen() {
@@ -312,6 +322,36 @@ int unlink(const char* path) noexcept {
       Kind::kName, path,
       [&](DiskRecorder* r, const auto& call) { return r->Unlink(path, call); },
       [&] { return static_cast<int>(syscall(SYS_unlink, path)); });
+}
+
+int rmdir(const char* path) noexcept {
+  return Make(
+      Kind::kName, path,
+      [&](DiskRecorder* r, const auto& call) { return r->Unlink(path, call); },
+      [&] { return static_cast<int>(syscall(SYS_rmdir, path)); });
+}
+
+// As std::filesystem::remove_all does it.
+int unlinkat(int directory, const char* name, int flags) noexcept {
+  const auto call = [&] {
+    return static_cast<int>(syscall(SYS_unlinkat, directory, name, flags));
+  };
+  if (!streamnorm::watching) return call();
+  const std::string path = name[0] == '/' || directory == streamnorm::kAtFdcwd
+                               ? name
+                               : streamnorm::PathOf(directory) + "/" + name;
+  return Make(
+      Kind::kName, path,
+      [&](DiskRecorder* r, const auto& unlink) {
+        return r->Unlink(path.c_str(), unlink);
+      },
+      call);
+}
+
+// The C library's own would not come by here.
+int remove(const char* path) noexcept {
+  const int result = unlink(path);
+  return result == 0 || errno != EISDIR ? result : rmdir(path);
 }
 
 int mkdir(const char* path, mode_t mode) noexcept {

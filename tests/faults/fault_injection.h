@@ -23,6 +23,9 @@ void KillAtCall(int64_t calls);
 // The `calls`-th changing call from now on fails with `error`.
 void FailCall(int64_t calls, int error);
 
+// From the `calls`-th changing call from now on every write finds a full disk.
+void FillDiskAtCall(int64_t calls);
+
 // Changing calls since WatchFilesUnder.
 int64_t CallsSeen();
 
@@ -37,8 +40,8 @@ void DelaySyncs(int64_t at_most_us);
 // What statvfs says is free; negative = the truth.
 void PretendFreeBytes(int64_t bytes);
 
-// Adds a line `killed PATH` or `failed PATH` to the file `path` when KillAtCall
-// or FailCall strikes.
+// Adds a line `killed PATH` or `failed PATH` to the file `path` when one of
+// these strikes.
 void ReportTo(const std::string& path);
 
 // Adds `line` to that file.

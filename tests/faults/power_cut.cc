@@ -17,8 +17,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Of a file the disk's, of a directory one of our own: it keeps it when it is
+// renamed.
 using Inode = uint64_t;
-constexpr Inode kDirectory = 0;
+constexpr Inode kRoot = Inode{1} << 63;
+
+bool IsDirectory(Inode inode) { return inode >= kRoot; }
 
 // Bytes that an overwrite replaced.
 struct Undo {
@@ -70,17 +74,18 @@ std::string Unhex(const std::string& hex) {
 // What the journal says of the disk.
 class Model {
  public:
-  explicit Model(const std::string& journal) {
+  Model(std::string root, const std::string& journal) : root_(std::move(root)) {
+    directories[kRoot];
     std::ifstream lines(journal);
     for (std::string line; std::getline(lines, line);) Replay(line);
   }
 
   std::map<Inode, File> files;
-  std::map<std::string, Directory> directories;  // by path
+  std::map<Inode, Directory> directories;
 
  private:
   struct SyncBegun {
-    std::string path;
+    Inode directory = 0;
     size_t steps = 0;  // of the directory, from the first one on
     std::map<std::string, Inode> names;
   };
@@ -90,8 +95,30 @@ class Model {
     return {path.substr(0, slash), path.substr(slash + 1)};
   }
 
+  Inode InodeOf(const std::string& path) {
+    if (path == root_) return kRoot;
+    const auto [parent, name] = Split(path);
+    const auto& names = DirectoryAt(parent).now;
+    const auto it = names.find(name);
+    if (it == names.end()) Give("no name " + path);
+    return it->second;
+  }
+
+  Directory& DirectoryAt(const std::string& path) {
+    if (!path.starts_with(root_)) Give("elsewhere: " + path);
+    const auto it = directories.find(InodeOf(path));
+    if (it == directories.end()) Give("no directory " + path);
+    return it->second;
+  }
+
+  Inode NewDirectory() {
+    const Inode inode = kRoot + directories.size();
+    directories[inode];
+    return inode;
+  }
+
   void Step(const std::string& path, NameStep step) {
-    Directory& directory = directories[Split(path).first];
+    Directory& directory = DirectoryAt(Split(path).first);
     for (const NameChange& change : step) {
       if (change.gone) {
         directory.now.erase(change.name);
@@ -100,14 +127,6 @@ class Model {
       }
     }
     directory.unsynced.push_back(std::move(step));
-  }
-
-  Inode InodeOf(const std::string& path) {
-    const auto [parent, name] = Split(path);
-    const auto& names = directories[parent].now;
-    const auto it = names.find(name);
-    if (it == names.end()) Give("no name " + path);
-    return it->second;
   }
 
   void Replay(const std::string& line) {
@@ -120,19 +139,14 @@ class Model {
     switch (kind) {
       case 'B':
         words >> inode >> number >> path;
-        files[inode].synced = number;
-        directories[Split(path).first].synced[Split(path).second] = inode;
-        directories[Split(path).first].now[Split(path).second] = inode;
-        if (inode == kDirectory) directories[path];
-        return;
+        return Found(path, inode == 0 ? NewDirectory() : inode, number);
       case 'C':
         words >> inode >> path;
         files[inode] = {};
         return Step(path, {{Split(path).second, inode}});
       case 'M':
         words >> path;
-        directories[path];
-        return Step(path, {{Split(path).second, kDirectory}});
+        return Step(path, {{Split(path).second, NewDirectory()}});
       case 'U':
         words >> path;
         return Step(path, {{Split(path).second, 0, true}});
@@ -162,8 +176,8 @@ class Model {
         return;
       case 'd': {
         words >> other >> path;
-        const Directory& directory = directories[path];
-        begun_[other] = {path,
+        const Directory& directory = DirectoryAt(path);
+        begun_[other] = {InodeOf(path),
                          directory.steps_synced + directory.unsynced.size(),
                          directory.now};
         return;
@@ -171,7 +185,7 @@ class Model {
       case 'D': {
         words >> other;
         const SyncBegun& begun = begun_[other];
-        Directory& directory = directories[begun.path];
+        Directory& directory = directories[begun.directory];
         // One that began later may have ended before.
         if (begun.steps <= directory.steps_synced) return;
         const auto steps =
@@ -187,6 +201,14 @@ class Model {
     }
   }
 
+  // At the start, synced.
+  void Found(const std::string& path, Inode inode, uint64_t size) {
+    if (!IsDirectory(inode)) files[inode].synced = size;
+    Directory& parent = DirectoryAt(Split(path).first);
+    parent.synced[Split(path).second] = parent.now[Split(path).second] = inode;
+  }
+
+  const std::string root_;
   std::map<std::string, SyncBegun> begun_;
 };
 
@@ -229,6 +251,23 @@ std::string BytesAfterCut(const File& file, std::string bytes,
   return bytes;
 }
 
+std::map<std::string, Inode> NamesAfterCut(Directory* directory,
+                                           RecordedDisk::Loss* loss,
+                                           std::mt19937_64* random) {
+  const uint64_t steps = SomeOf(directory->unsynced.size(), random);
+  loss->names += directory->unsynced.size() - steps;
+  for (uint64_t i = 0; i < steps; ++i) {
+    for (const NameChange& change : directory->unsynced[i]) {
+      if (change.gone) {
+        directory->synced.erase(change.name);
+      } else {
+        directory->synced[change.name] = change.inode;
+      }
+    }
+  }
+  return directory->synced;
+}
+
 }  // namespace
 
 RecordedDisk::RecordedDisk(std::string path)
@@ -259,36 +298,25 @@ void RecordedDisk::BeginJournal() const {
 }
 
 void RecordedDisk::CutPower(std::mt19937_64* random) {
-  Model model(notes_ + "/journal");
+  Model model(directory_, notes_ + "/journal");
   loss_ = {};
-  const std::string before = path_ + "/before-the-cut";
-  fs::rename(directory_, before);
-  fs::create_directory(directory_);
-  // A directory comes before what is in it, in the order of the paths.
-  for (auto& [path, directory] : model.directories) {
-    const uint64_t steps = SomeOf(directory.unsynced.size(), random);
-    loss_.names += directory.unsynced.size() - steps;
-    for (uint64_t i = 0; i < steps; ++i) {
-      for (const NameChange& change : directory.unsynced[i]) {
-        if (change.gone) {
-          directory.synced.erase(change.name);
-        } else {
-          directory.synced[change.name] = change.inode;
-        }
-      }
-    }
-    if (!fs::exists(path)) continue;  // it is gone itself
-    for (const auto& [name, inode] : directory.synced) {
-      if (inode == kDirectory) {
-        fs::create_directory(path + "/" + name);
+  fs::remove_all(directory_);  // notes_ has links to its files
+  const auto lay_out = [&](Inode inode, const std::string& path,
+                           const auto& self) -> void {
+    fs::create_directory(path);
+    for (const auto& [name, of] :
+         NamesAfterCut(&model.directories[inode], &loss_, random)) {
+      const std::string entry = path + "/" + name;
+      if (IsDirectory(of)) {
+        self(of, entry, self);
         continue;
       }
-      std::ofstream(path + "/" + name, std::ios::binary) << BytesAfterCut(
-          model.files[inode],
-          ReadAll(notes_ + "/keep/" + std::to_string(inode)), &loss_, random);
+      std::ofstream(entry, std::ios::binary) << BytesAfterCut(
+          model.files[of], ReadAll(notes_ + "/keep/" + std::to_string(of)),
+          &loss_, random);
     }
-  }
-  fs::remove_all(before);
+  };
+  lay_out(kRoot, directory_, lay_out);
   BeginJournal();
 }
 

@@ -6,6 +6,8 @@
 //   STREAMNORM_FAULTS_REPORT         a file that tells what struck
 //   STREAMNORM_FAULTS_KILL_AT        number of the call to die at
 //   STREAMNORM_FAULTS_FAIL_AT        number of the call that fails with EIO
+//   STREAMNORM_FAULTS_FULL_AT        number of the call from which on writes
+//                                    fail with ENOSPC
 //   STREAMNORM_FAULTS_SYNC_DELAY_US  longest extra time of a sync
 //   STREAMNORM_FAULTS_KILL_POINT     `NAME N`: die at the N-th passing of kill
 //                                    point NAME, RocksDB's or our own
@@ -55,6 +57,9 @@ __attribute__((constructor)) void Prepare() {
   }
   if (const auto calls = Number("STREAMNORM_FAULTS_FAIL_AT"); calls > 0) {
     FailCall(calls, EIO);
+  }
+  if (const auto calls = Number("STREAMNORM_FAULTS_FULL_AT"); calls > 0) {
+    FillDiskAtCall(calls);
   }
   DelaySyncs(Number("STREAMNORM_FAULTS_SYNC_DELAY_US"));
 }
