@@ -156,6 +156,15 @@ void Committer::CheckDisk() {
 
 void Committer::Fail(const absl::Status& status) {
   if (health_.exchange(Health::kFailed) == Health::kFailed) return;
+  // The last batch found no room before the end. Nothing of it was written, and
+  // nobody was told that it is durable: no promise is broken.
+  if (absl::IsResourceExhausted(status)) {
+    return Log(LogLevel::kError, "stopped_without_room",
+               {{"status", status.ToString()},
+                {"hint",
+                 "clients send again what is not on disk: free space "
+                 "and start while they run"}});
+  }
   Log(LogLevel::kError, "store_failed",
       {{"status", status.ToString()},
        {"hint", "restart; clients send again what is not on disk"}});

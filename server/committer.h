@@ -49,9 +49,14 @@ class Committer {
   Committer(const Options& options, StatisticsStore* store, CommitQueue* queue,
             OnFailure on_failure);
 
-  // Commits what is left, then ends the thread. Nothing may be added to the
-  // queue any more.
+  // Commits what is left, if the disk has room for it, then ends the thread.
+  // Nothing may be added to the queue any more.
   ~Committer();
+
+  // From now on a batch that finds no room is given up, and with it all that
+  // comes later; whoever waits for it is told so. Before that nobody is, as
+  // long as the disk is full.
+  void StopWaitingForRoom() { stopping_ = true; }
 
   // Commits what there is. REQUIRES: options.by_hand; one thread at a time.
   void CommitNow() { Commit(queue_->Take()); }

@@ -198,6 +198,8 @@ void Server::Shutdown() {
     maintenance_.Stop();
     normalizer_service_.Drain(std::chrono::steady_clock::now() +
                               options_.drain_timeout);
+    // gRPC waits for every call, and these for the disk.
+    committer_->StopWaitingForRoom();
     // What is left are idle connections and calls that took too long.
     grpc_server_->Shutdown(std::chrono::system_clock::now() + kGoodbye);
     grpc_server_.reset();

@@ -212,6 +212,29 @@ TEST_F(CommitTest, ABatchWithoutRoomWaitsAndIsNotLost) {
   EXPECT_EQ(failures_, 0);
 }
 
+// Nor may a later batch be written then: it could have ledgers of a session
+// that was in the first.
+TEST_F(CommitTest, ABatchGivenUpForLackOfRoomIsToldAndNeverOvertaken) {
+  store_.Permit(1'000'000);
+  const auto normalizer = CreateNormalizer();
+  store_.SetWriteStatus(absl::ResourceExhaustedError("no space"));
+  Update(normalizer.get(), 1);
+  Waiter waiter;
+  Wait(&waiter);
+  const int calls = store_.write_calls();
+  ASSERT_TRUE(Eventually([&] { return store_.write_calls() > calls + 1; }));
+  committer_->StopWaitingForRoom();
+  ASSERT_TRUE(Eventually([&] { return waiter.done(); }));
+  EXPECT_EQ(waiter.code, static_cast<int>(absl::StatusCode::kUnavailable));
+  store_.SetWriteStatus(absl::OkStatus());
+  Update(normalizer.get(), 2);
+  const int calls_before = store_.write_calls();
+  committer_.reset();
+  EXPECT_EQ(store_.write_calls(), calls_before);
+  EXPECT_EQ(normalizer->DurableSequence(session_->id()), 0);
+  EXPECT_EQ(failures_, 0) << "the store did not fail";
+}
+
 TEST_F(CommitTest, AFailedSyncEndsItForGood) {
   const auto normalizer = CreateNormalizer();
   Update(normalizer.get(), 1);
