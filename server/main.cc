@@ -31,7 +31,7 @@ enum ExitCode {
   kExitDataLoss = 65,     // EX_DATAERR: the store is damaged or too old
   kExitUnavailable = 69,  // EX_UNAVAILABLE: address or data directory in use
   kExitStoreFailed = 74,  // EX_IOERR: writing failed; restart
-  kExitNewerFormat = 78,  // EX_CONFIG: written by a newer version
+  kExitNoStore = 78,      // EX_CONFIG: of a newer version, or no store at all
 };
 
 struct Flags {
@@ -204,7 +204,8 @@ int Report(const absl::Status& status) {
     case absl::StatusCode::kUnavailable:
       return kExitUnavailable;
     case absl::StatusCode::kFailedPrecondition:
-      return kExitNewerFormat;
+    case absl::StatusCode::kNotFound:  // what to verify or to restore
+      return kExitNoStore;
     default:
       return kExitFailed;
   }

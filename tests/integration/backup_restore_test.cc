@@ -150,5 +150,12 @@ TEST_F(BackupRestoreTest, DamagedBackupIsFoundAndNotRestored) {
               std::filesystem::is_empty(dir_ / "restored"));
 }
 
+TEST_F(BackupRestoreTest, WhatIsNotThereIsNoStoreAndNoBackup) {
+  EXPECT_EQ(Verify(dir_ / "none"), kExitNotADataDirectory);
+  EXPECT_EQ(Restore(), kExitNotADataDirectory);
+  EXPECT_FALSE(std::filesystem::exists(dir_ / "none"));
+  EXPECT_FALSE(std::filesystem::exists(dir_ / "restored"));
+}
+
 }  // namespace
 }  // namespace streamnorm
