@@ -3,7 +3,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <rocksdb/db.h>
 
 #include <filesystem>
 #include <functional>
@@ -13,6 +12,7 @@
 #include "client/streamnorm_client.h"
 #include "storage/key_codec.h"
 #include "tests/testing/server_under_test.h"
+#include "tests/testing/tamper.h"
 #include "tests/testing/temp_dir.h"
 
 namespace streamnorm {
@@ -43,18 +43,6 @@ class DataLossTest : public testing::Test {
   void SendDurably(ClientSession* session, int updates) {
     for (int i = 0; i < updates; ++i) ASSERT_TRUE(Send(session).ok());
     ASSERT_TRUE(session->Barrier().ok());
-  }
-
-  // Changes the value under `key` while no server has the store.
-  void Tamper(const std::string& key) {
-    rocksdb::DB* opened = nullptr;
-    ASSERT_TRUE(
-        rocksdb::DB::Open(rocksdb::Options(), dir_ / "data/db", &opened).ok());
-    const std::unique_ptr<rocksdb::DB> db(opened);
-    std::string value;
-    ASSERT_TRUE(db->Get({}, key, &value).ok());
-    value.back() ^= 1;
-    ASSERT_TRUE(db->Put({}, key, value).ok());
   }
 
   TempDir dir_;
@@ -103,7 +91,7 @@ TEST_F(DataLossTest, ADamagedNormalizerIsRefusedAloneUntilItIsDeleted) {
   ASSERT_TRUE(Send(session.get(), "damaged").ok());
   ASSERT_TRUE(session->Barrier().ok());
   EXPECT_EQ(server_.Terminate(), 0);
-  Tamper(StateKey("damaged"));
+  FlipBitUnder(dir_ / "data/db", StateKey("damaged"));
   server_.Restart();
 
   const auto expect_quarantined = [](const absl::Status& status) {

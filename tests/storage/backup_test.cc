@@ -16,11 +16,13 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "storage/key_codec.h"
 #include "storage/rocksdb_offline.h"
 #include "tests/storage/record_builders.h"
 #include "tests/storage/store_fixture.h"
 #include "tests/testing/child_process.h"
+#include "tests/testing/tamper.h"
 
 namespace streamnorm {
 namespace {
@@ -89,15 +91,6 @@ class BackupTest : public RocksdbStoreFixture {
         rocksdb::DB::Open(rocksdb::Options(), path + "/db", &opened).ok());
     const std::unique_ptr<rocksdb::DB> db(opened);
     edit(db.get());
-  }
-
-  static void Damage(const std::string& path, const std::string& key) {
-    Edit(path, [&](rocksdb::DB* db) {
-      std::string value;
-      ASSERT_TRUE(db->Get({}, key, &value).ok());
-      value.back() ^= 1;
-      ASSERT_TRUE(db->Put({}, key, value).ok());
-    });
   }
 
   std::string TableOf(const std::string& path) const {
@@ -200,7 +193,7 @@ TEST_F(BackupTest, ManyTablesAreOneStore) {
   constexpr int kWide = 60;
   constexpr size_t kFeatures = 50'000;  // 2.4 MB each: more than two tables
   for (int i = 0; i < kWide; ++i) {
-    const std::string id = "n" + std::to_string(i);
+    const std::string id = absl::StrCat("n", i);
     CommitBatch batch;
     batch.definitions.push_back(DefinitionOf(id, kFeatures));
     batch.definitions[0].feature_names.clear();
@@ -269,7 +262,7 @@ TEST_F(BackupTest, UnderAWritingCommitterItIsAPrefixWithAllThatWasDurable) {
 
 TEST_F(BackupTest, QuarantinedRecordsAreKeptAsTheyAre) {
   Keep(Both(BatchOf("bad", 1, 4), BatchOf("good", 2, 5)));
-  Damage(options_.data_dir, StateKey("bad"));
+  FlipBitUnder(DatabasePath(), StateKey("bad"));
   MustLoad();
   MustBackup();
   const auto restored = Restore();
@@ -489,7 +482,7 @@ TEST_F(BackupTest, DamagedBlockOfTheOpenStoreIsFoundAndNotBackedUp) {
 
 TEST_F(BackupTest, DamagedRecordIsFoundByNameOpenAndClosed) {
   Keep(Both(BatchOf("bad", 1, 4), BatchOf("good", 2, 5)));
-  Damage(options_.data_dir, StateKey("bad"));
+  FlipBitUnder(DatabasePath(), StateKey("bad"));
   const auto expect_bad = [](const absl::StatusOr<VerifyReport>& report) {
     ASSERT_TRUE(report.ok()) << report.status();
     EXPECT_EQ(report->records, 8u);

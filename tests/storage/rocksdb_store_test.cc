@@ -21,6 +21,7 @@
 #include "tests/storage/record_builders.h"
 #include "tests/storage/store_fixture.h"
 #include "tests/testing/child_process.h"
+#include "tests/testing/tamper.h"
 #include "tests/testing/temp_dir.h"
 
 namespace streamnorm {
@@ -58,22 +59,15 @@ INSTANTIATE_TEST_SUITE_P(Rocksdb, StoreConformance,
 
 class RocksdbStoreTest : public RocksdbStoreFixture {
  protected:
-  // Changes the value under `key` behind the store's back.
-  void Tamper(const std::string& key,
+  void Change(const std::string& key,
               const std::function<void(std::string*)>& change) {
     Close();
-    rocksdb::DB* opened = nullptr;
-    ASSERT_TRUE(
-        rocksdb::DB::Open(rocksdb::Options(), DatabasePath(), &opened).ok());
-    const std::unique_ptr<rocksdb::DB> db(opened);
-    std::string value;
-    ASSERT_FALSE(db->Get({}, key, &value).IsIOError());
-    change(&value);
-    ASSERT_TRUE(db->Put({}, key, value).ok());
+    Tamper(DatabasePath(), key, change);
   }
 
   void Damage(const std::string& key) {
-    Tamper(key, [](std::string* value) { value->back() ^= 1; });
+    Close();
+    FlipBitUnder(DatabasePath(), key);
   }
 
   // Two normalizers, "bad" and "good", each with its own session and ledger.
@@ -188,7 +182,7 @@ TEST_F(RocksdbStoreTest, UnwritableDirectoryIsDenied) {
 
 TEST_F(RocksdbStoreTest, NewerStoreFormatIsRefusedAndLeftAlone) {
   Keep(BatchOf("layer3", 1, 4));
-  Tamper(std::string(kFormatKey),
+  Change(std::string(kFormatKey),
          [](std::string* value) { EncodeNumber(kFormatKey, 2, value); });
   const auto before = AllFiles();
   const absl::Status status = Open(/*accept_data_loss=*/true).status();
@@ -457,8 +451,8 @@ TEST_F(RocksdbStoreTest, DamagedSessionThatCountedNothingIsMerelyUnknown) {
 TEST_F(RocksdbStoreTest, StateOfAnotherNormalizerIsDamaged) {
   KeepTwoNormalizers();
   std::string good;
-  Tamper(StateKey("good"), [&](std::string* value) { good = *value; });
-  Tamper(StateKey("bad"), [&](std::string* value) { *value = good; });
+  Change(StateKey("good"), [&](std::string* value) { good = *value; });
+  Change(StateKey("bad"), [&](std::string* value) { *value = good; });
   ExpectOnlyGoodServes("state of normalizers/bad: checksum");
 }
 
@@ -466,14 +460,14 @@ TEST_F(RocksdbStoreTest, QuarantinedRecordsStayAsTheyAre) {
   KeepTwoNormalizers();
   Damage(StateKey("bad"));
   MustLoad();
-  Tamper(StateKey("bad"), [](std::string* value) { value->back() ^= 1; });
+  Damage(StateKey("bad"));
   EXPECT_THAT(Find(MustLoad(), "bad"), NotNull());
 }
 
 TEST_F(RocksdbStoreTest, RecordOfANewerVersionFailsTheLoad) {
   KeepTwoNormalizers();
   const std::string key = StateKey("bad");
-  Tamper(key, [&](std::string* value) {
+  Change(key, [&](std::string* value) {
     (*value)[8] = 2;
     const uint64_t checksum = ValueChecksum(key, value->substr(8));
     value->replace(0, 8, reinterpret_cast<const char*>(&checksum), 8);
@@ -485,7 +479,7 @@ TEST_F(RocksdbStoreTest, RecordOfANewerVersionFailsTheLoad) {
 
 TEST_F(RocksdbStoreTest, UnknownKeyIsDataLoss) {
   Keep(BatchOf("layer3", 1, 4));
-  Tamper("Xyz", [](std::string* value) { *value = "?"; });
+  Change("Xyz", [](std::string* value) { *value = "?"; });
   store_ = MustOpen();
   const absl::Status status = store_->Load().status();
   EXPECT_TRUE(absl::IsDataLoss(status)) << status;
