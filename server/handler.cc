@@ -463,10 +463,9 @@ absl::StatusOr<Handler::NormalizerPtr> Handler::DoUpdate(
 void Handler::DeleteNormalizer(const v1::DeleteNormalizerRequest& request,
                                google::protobuf::Empty*, Done done) {
   const absl::Status status = DoDelete(request);
-  if (absl::IsNotFound(status) && request.allow_missing()) {
-    return done(absl::OkStatus());
-  }
-  if (!status.ok()) return done(status);
+  // That it is gone may not be on disk yet: an earlier try was just taken.
+  const bool gone = absl::IsNotFound(status) && request.allow_missing();
+  if (!status.ok() && !gone) return done(status);
   queue_->WhenDurable(std::move(done));
 }
 

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "server/committer.h"
+#include "server/handler.h"
 #include "server/registry.h"
 #include "storage/memory_store.h"
 
@@ -274,6 +275,27 @@ TEST_F(CommitTest, StoppingCommitsTheRest) {
   Waiter late;
   Wait(&late);
   EXPECT_EQ(late.code, static_cast<int>(absl::StatusCode::kUnavailable));
+}
+
+TEST_F(CommitTest, ADeletionTriedAgainIsAnsweredWhenItIsOnDisk) {
+  CreateNormalizer();
+  store_.Permit(1);
+  Waiter created;
+  Wait(&created);
+  ASSERT_TRUE(Eventually([&] { return created.done(); }));
+  SessionTable sessions({100, 100});
+  Handler handler({}, &registry_, &sessions, &queue_, committer_.get());
+  v1::DeleteNormalizerRequest request;
+  request.set_name("normalizers/n");
+  request.set_allow_missing(true);
+  std::atomic<int> answers{0};
+  const auto count = [&](const absl::Status& s) { answers += s.ok() ? 1 : 0; };
+  google::protobuf::Empty empty;
+  handler.DeleteNormalizer(request, &empty, count);
+  handler.DeleteNormalizer(request, &empty, count);
+  EXPECT_EQ(answers, 0);
+  store_.Permit(1'000'000);
+  EXPECT_TRUE(Eventually([&] { return answers == 2; }));
 }
 
 TEST_F(CommitTest, ANormalizerDeletedAndMadeAgainIsTheNewOneInTheStore) {
