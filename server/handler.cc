@@ -36,9 +36,10 @@ uint32_t Fingerprint(std::initializer_list<absl::string_view> parts) {
   return std::max<uint32_t>(1, static_cast<uint32_t>(hash));
 }
 
-uint32_t FingerprintOf(const v1::NormalizeRequest& request) {
+uint32_t FingerprintOf(const v1::NormalizeRequest& request,
+                       absl::string_view data) {
   const auto& values = request.input().values();
-  return Fingerprint({request.input().data(),
+  return Fingerprint({data,
                       {reinterpret_cast<const char*>(values.data()),
                        static_cast<size_t>(values.size()) * sizeof(double)}});
 }
@@ -76,6 +77,15 @@ Handler::Handler(const Options& options, Registry* registry,
 
 void Handler::Normalize(const v1::NormalizeRequest& request,
                         v1::NormalizeResponse* response, Done done) {
+  const auto space = [response](size_t bytes) {
+    return ResizeData(bytes, response->mutable_output());
+  };
+  Normalize(request, request.input().data(), space, response, std::move(done));
+}
+
+void Handler::Normalize(const v1::NormalizeRequest& request,
+                        absl::string_view data, const OutputSpace& space,
+                        v1::NormalizeResponse* response, Done done) {
   NormalizeCall call;
   const auto mode = ParseMode(request.mode());
   if (!mode.ok()) return done(mode.status());
@@ -86,24 +96,25 @@ void Handler::Normalize(const v1::NormalizeRequest& request,
                               request.fail_if_frozen());
     if (!source.ok()) return done(source.status());
     call.source = *std::move(source);
-    call.source.fingerprint = FingerprintOf(request);
+    call.source.fingerprint = FingerprintOf(request, data);
     call.source.rows_sent_total = request.rows_sent_total();
   }
   call.schema_hash = request.schema_hash();
   auto normalizer = FindNormalizer(*registry_, request.name());
   if (absl::IsNotFound(normalizer.status()) && options_.auto_create &&
       updates) {
-    normalizer = AutoCreate(request, call);
+    normalizer = AutoCreate(request, data, call);
   }
   if (!normalizer.ok()) return done(normalizer.status());
   std::vector<double> values_in, values_out;
-  const auto input = ParseTensor(request.input(), (*normalizer)->features(),
-                                 (*normalizer)->id(), &values_in);
+  const auto input =
+      ParseTensor(request.input(), data, (*normalizer)->features(),
+                  (*normalizer)->id(), &values_in);
   if (!input.ok()) return done(input.status());
   call.input = *input;
   uint8_t* output = nullptr;
   if (call.mode != Mode::kUpdateOnly) {
-    output = PrepareOutput(request.input(), call.input, &values_out,
+    output = PrepareOutput(request.input(), call.input, space, &values_out,
                            response->mutable_output());
   }
   const auto outcome = (*normalizer)->Normalize(call, output);
@@ -175,10 +186,14 @@ absl::Status Handler::DoDenormalize(const v1::DenormalizeRequest& request,
   const auto normalizer = FindNormalizer(*registry_, request.name());
   if (!normalizer.ok()) return normalizer.status();
   std::vector<double> values_in, values_out;
-  const auto input = ParseTensor(request.input(), (*normalizer)->features(),
-                                 (*normalizer)->id(), &values_in);
+  const auto input =
+      ParseTensor(request.input(), request.input().data(),
+                  (*normalizer)->features(), (*normalizer)->id(), &values_in);
   if (!input.ok()) return input.status();
-  uint8_t* output = PrepareOutput(request.input(), *input, &values_out,
+  const auto space = [response](size_t bytes) {
+    return ResizeData(bytes, response->mutable_output());
+  };
+  uint8_t* output = PrepareOutput(request.input(), *input, space, &values_out,
                                   response->mutable_output());
   const auto outcome = (*normalizer)
                            ->Denormalize(*input, request.revision(),
@@ -216,7 +231,8 @@ absl::StatusOr<UpdateSource> Handler::ParseSource(bool has_id,
 }
 
 absl::StatusOr<Handler::NormalizerPtr> Handler::AutoCreate(
-    const v1::NormalizeRequest& request, NormalizeCall call) {
+    const v1::NormalizeRequest& request, absl::string_view data,
+    NormalizeCall call) {
   const auto id = ParseName("name", request.name());
   if (!id.ok()) return id.status();
   const auto features = ParseFeatureCount(request.input());
@@ -226,7 +242,7 @@ absl::StatusOr<Handler::NormalizerPtr> Handler::AutoCreate(
   create.mutable_normalizer()->set_features(*features);
   const auto definition = ParseCreate(create, options_.limits);
   if (!definition.ok()) return definition.status();
-  if (auto s = TryOnNew(*definition, request, std::move(call)); !s.ok()) {
+  if (auto s = TryOnNew(*definition, request, data, std::move(call)); !s.ok()) {
     return s;
   }
   auto created = registry_->Create(*definition, /*validate_only=*/false);
@@ -240,6 +256,7 @@ absl::StatusOr<Handler::NormalizerPtr> Handler::AutoCreate(
 // it is made to one that nobody sees first.
 absl::Status Handler::TryOnNew(const NormalizerDefinition& definition,
                                const v1::NormalizeRequest& request,
+                               absl::string_view data,
                                NormalizeCall call) const {
   NormalizerDefinition trial = definition;
   NormalizerState state;
@@ -250,8 +267,8 @@ absl::Status Handler::TryOnNew(const NormalizerDefinition& definition,
   const auto normalizer =
       std::make_shared<Normalizer>(std::move(trial), state, &nowhere);
   std::vector<double> values;
-  const auto input =
-      ParseTensor(request.input(), definition.features, definition.id, &values);
+  const auto input = ParseTensor(request.input(), data, definition.features,
+                                 definition.id, &values);
   if (!input.ok()) return input.status();
   call.input = *input;
   // What the trial notes in the session must not meet what the real one does.

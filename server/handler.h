@@ -15,6 +15,7 @@
 #include "server/normalizer.h"
 #include "server/registry.h"
 #include "server/sessions.h"
+#include "server/wire.h"
 #include "storage/records.h"
 #include "streamnorm/v1/normalizer_service.pb.h"
 
@@ -64,6 +65,15 @@ class Handler {
 
   void Normalize(const v1::NormalizeRequest& request,
                  v1::NormalizeResponse* response, Done done);
+
+  // For a transport that keeps a tensor's bytes apart from the message. `data`
+  // stands for request.input().data(), and the bytes of output.data go to what
+  // `space` answers: it is asked for data.size() bytes, at most once, and may
+  // answer with those of `data`, if these are more than kFusedBytes.
+  void Normalize(const v1::NormalizeRequest& request, absl::string_view data,
+                 const OutputSpace& space, v1::NormalizeResponse* response,
+                 Done done);
+
   void Denormalize(const v1::DenormalizeRequest& request,
                    v1::DenormalizeResponse* response, Done done);
   void MergeMoments(const v1::MergeMomentsRequest& request,
@@ -75,10 +85,11 @@ class Handler {
   using NormalizerPtr = std::shared_ptr<Normalizer>;
 
   absl::StatusOr<NormalizerPtr> AutoCreate(const v1::NormalizeRequest& request,
+                                           absl::string_view data,
                                            NormalizeCall call);
   absl::Status TryOnNew(const NormalizerDefinition& definition,
                         const v1::NormalizeRequest& request,
-                        NormalizeCall call) const;
+                        absl::string_view data, NormalizeCall call) const;
   absl::StatusOr<UpdateSource> ParseSource(bool has_id, const v1::UpdateId& id,
                                            bool fail_if_frozen) const;
 

@@ -22,11 +22,6 @@ constexpr size_t kMaxPendingBytes = size_t{512} << 10;
 constexpr size_t kMaxSpareBytes = size_t{64} << 10;
 constexpr size_t kMaxSpare = 4;
 
-size_t InputBytes(const v1::NormalizeRequest& request) {
-  const auto values = static_cast<size_t>(request.input().values_size());
-  return request.input().data().size() + values * sizeof(double);
-}
-
 }  // namespace
 
 NormalizeStreamCall::NormalizeStreamCall(
@@ -49,14 +44,15 @@ void NormalizeStreamCall::Drain() {
 }
 
 void NormalizeStreamCall::OnReadDone(bool ok) {
-  Exchange* exchange = nullptr;
+  Entry* entry = nullptr;
   std::optional<grpc::Status> finish;
   {
     MutexLock lock(&mu_);
     if (ok && !finished_ && !broken_) {
-      exchange = reading_.get();
+      entry = reading_.get();
       handing_over_ = true;
-      pending_bytes_ += InputBytes(exchange->request);
+      entry->bytes = entry->exchange.request_bytes();
+      pending_bytes_ += entry->bytes;
       pending_.push_back(std::move(reading_));
     } else {
       reading_.reset();
@@ -64,11 +60,10 @@ void NormalizeStreamCall::OnReadDone(bool ok) {
       finish = Advance();
     }
   }
-  if (exchange == nullptr) return FinishIf(finish);
-  handler_->Normalize(exchange->request, &exchange->response,
-                      [this, exchange](const absl::Status& status) {
-                        Answer(exchange, status);
-                      });
+  if (entry == nullptr) return FinishIf(finish);
+  entry->exchange.Handle(handler_, [this, entry](const absl::Status& status) {
+    Answer(entry, status);
+  });
   // The answer may wait for the disk: read on meanwhile.
   {
     MutexLock lock(&mu_);
@@ -78,16 +73,12 @@ void NormalizeStreamCall::OnReadDone(bool ok) {
   FinishIf(finish);
 }
 
-void NormalizeStreamCall::Answer(Exchange* exchange,
-                                 const absl::Status& status) {
+void NormalizeStreamCall::Answer(Entry* entry, const absl::Status& status) {
+  entry->exchange.Seal(status);
   std::optional<grpc::Status> finish;
   {
     MutexLock lock(&mu_);
-    exchange->answered = true;
-    if (!status.ok()) {
-      exchange->response.Clear();
-      *exchange->response.mutable_status() = ToRpcStatus(status);
-    }
+    entry->answered = true;
     finish = Advance();
   }
   FinishIf(finish);
@@ -99,13 +90,11 @@ void NormalizeStreamCall::OnWriteDone(bool ok) {
     MutexLock lock(&mu_);
     writing_ = false;
     if (!ok) broken_ = true;
-    std::unique_ptr<Exchange> done = std::move(pending_.front());
+    std::unique_ptr<Entry> done = std::move(pending_.front());
     pending_.pop_front();
-    const size_t bytes = InputBytes(done->request);
-    pending_bytes_ -= bytes;
-    if (bytes <= kMaxSpareBytes && spare_.size() < kMaxSpare) {
-      done->request.Clear();
-      done->response.Clear();
+    pending_bytes_ -= done->bytes;
+    if (done->bytes <= kMaxSpareBytes && spare_.size() < kMaxSpare) {
+      done->exchange.Clear();
       done->answered = false;
       spare_.push_back(std::move(done));
     }
@@ -123,7 +112,7 @@ std::optional<grpc::Status> NormalizeStreamCall::Advance() {
   if (!broken_ && !writing_ && !pending_.empty() &&
       pending_.front()->answered) {
     writing_ = true;
-    StartWrite(&pending_.front()->response);
+    StartWrite(pending_.front()->exchange.answer());
   }
   const bool over = reads_over_ || draining_ || broken_;
   if (!over) StartNextRead();
@@ -142,12 +131,12 @@ void NormalizeStreamCall::StartNextRead() {
     return;
   }
   if (spare_.empty()) {
-    reading_ = std::make_unique<Exchange>();
+    reading_ = std::make_unique<Entry>();
   } else {
     reading_ = std::move(spare_.back());
     spare_.pop_back();
   }
-  StartRead(&reading_->request);
+  StartRead(reading_->exchange.message());
 }
 
 void NormalizeStreamCall::FinishIf(const std::optional<grpc::Status>& status) {

@@ -12,7 +12,7 @@
 #include "grpcpp/support/server_callback.h"
 #include "server/handler.h"
 #include "server/mutex.h"
-#include "streamnorm/v1/normalizer_service.pb.h"
+#include "server/normalize_exchange.h"
 
 namespace streamnorm {
 
@@ -23,8 +23,7 @@ namespace streamnorm {
 //
 // Deletes itself when the call is over. Drain is safe for concurrent use.
 class NormalizeStreamCall
-    : public grpc::ServerBidiReactor<v1::NormalizeRequest,
-                                     v1::NormalizeResponse> {
+    : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   // `on_done` is called with this as the last act.
   NormalizeStreamCall(Handler* handler,
@@ -42,13 +41,13 @@ class NormalizeStreamCall
   void OnDone() override;
 
  private:
-  struct Exchange {
-    v1::NormalizeRequest request;
-    v1::NormalizeResponse response;
+  struct Entry {
+    NormalizeExchange exchange;
+    size_t bytes = 0;  // of the request
     bool answered = false;
   };
 
-  void Answer(Exchange* exchange, const absl::Status& status);
+  void Answer(Entry* entry, const absl::Status& status);
 
   // Starts what can be started now. The call is to be finished, as the last
   // act and without the lock, if this returns a status.
@@ -61,9 +60,9 @@ class NormalizeStreamCall
 
   Mutex mu_;
   // Requests being answered, oldest first; their answers leave in this order.
-  std::deque<std::unique_ptr<Exchange>> pending_ ABSL_GUARDED_BY(mu_);
-  std::unique_ptr<Exchange> reading_ ABSL_GUARDED_BY(mu_);
-  std::vector<std::unique_ptr<Exchange>> spare_ ABSL_GUARDED_BY(mu_);
+  std::deque<std::unique_ptr<Entry>> pending_ ABSL_GUARDED_BY(mu_);
+  std::unique_ptr<Entry> reading_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::unique_ptr<Entry>> spare_ ABSL_GUARDED_BY(mu_);
   size_t pending_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   // A request is on its way to its normalizer: the next one must not be read,

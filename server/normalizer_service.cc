@@ -7,14 +7,11 @@
 
 namespace streamnorm {
 
-template <typename Face, typename Request, typename Response>
-NormalizerService::Unary* NormalizerService::Call(
-    Face* face, void (Face::*method)(const Request&, Response*, Handler::Done),
-    Context* context, const Request* request, Response* response) {
-  Unary* reactor = context->DefaultReactor();
+std::function<void(const absl::Status&)> NormalizerService::Begin(
+    Context* context, Unary* reactor) {
   if (context->IsCancelled()) {
     reactor->Finish(grpc::Status::CANCELLED);
-    return reactor;
+    return nullptr;
   }
   // Counted before the look at draining_, so that Drain sees it or it sees
   // Drain.
@@ -23,11 +20,36 @@ NormalizerService::Unary* NormalizerService::Call(
     reactor->Finish(ToGrpcStatus(status));
     --in_flight_;
   };
-  if (draining_) {
-    finish(MakeError(Reason::kShuttingDown, "the server is shutting down"));
-  } else {
-    (face->*method)(*request, response, finish);
+  if (!draining_) return finish;
+  finish(MakeError(Reason::kShuttingDown, "the server is shutting down"));
+  return nullptr;
+}
+
+template <typename Face, typename Request, typename Response>
+NormalizerService::Unary* NormalizerService::Call(
+    Face* face, void (Face::*method)(const Request&, Response*, Handler::Done),
+    Context* context, const Request* request, Response* response) {
+  Unary* reactor = context->DefaultReactor();
+  if (auto finish = Begin(context, reactor)) {
+    (face->*method)(*request, response, std::move(finish));
   }
+  return reactor;
+}
+
+NormalizerService::Unary* NormalizerService::Normalize(
+    Context* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  Unary* reactor = context->DefaultReactor();
+  const auto finish = Begin(context, reactor);
+  if (finish == nullptr) return reactor;
+  auto exchange = std::make_shared<NormalizeExchange>();
+  *exchange->message() = *request;
+  exchange->Handle(handler_,
+                   [exchange, response, finish](const absl::Status& status) {
+                     exchange->Seal(status);
+                     *response = *exchange->answer();
+                     finish(status);
+                   });
   return reactor;
 }
 
@@ -53,8 +75,6 @@ STREAMNORM_RPC(Handler, handler_, FreezeNormalizer, v1::FreezeNormalizerRequest,
                v1::Normalizer)
 STREAMNORM_RPC(Handler, handler_, UnfreezeNormalizer,
                v1::UnfreezeNormalizerRequest, v1::Normalizer)
-STREAMNORM_RPC(Handler, handler_, Normalize, v1::NormalizeRequest,
-               v1::NormalizeResponse)
 STREAMNORM_RPC(Handler, handler_, Denormalize, v1::DenormalizeRequest,
                v1::DenormalizeResponse)
 STREAMNORM_RPC(Handler, handler_, MergeMoments, v1::MergeMomentsRequest,

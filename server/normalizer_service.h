@@ -14,8 +14,35 @@
 
 namespace streamnorm {
 
+// Which methods get messages and which get bytes: those that carry tensors of
+// rows read and write them where they lie.
+struct NormalizerMethods {
+  using Face = v1::NormalizerService;
+  // clang-format off
+  using Type =
+      Face::WithCallbackMethod_CreateNormalizer<
+      Face::WithCallbackMethod_GetNormalizer<
+      Face::WithCallbackMethod_ListNormalizers<
+      Face::WithCallbackMethod_UpdateNormalizer<
+      Face::WithCallbackMethod_DeleteNormalizer<
+      Face::WithCallbackMethod_ResetStatistics<
+      Face::WithCallbackMethod_FreezeNormalizer<
+      Face::WithCallbackMethod_UnfreezeNormalizer<
+      Face::WithCallbackMethod_Denormalize<
+      Face::WithCallbackMethod_MergeMoments<
+      Face::WithCallbackMethod_GetStatistics<
+      Face::WithCallbackMethod_OpenSession<
+      Face::WithCallbackMethod_ResumeSession<
+      Face::WithCallbackMethod_CloseSession<
+      Face::WithCallbackMethod_Barrier<
+      Face::WithRawCallbackMethod_Normalize<
+      Face::WithRawCallbackMethod_NormalizeStream<
+      Face::Service>>>>>>>>>>>>>>>>>;
+  // clang-format on
+};
+
 // The gRPC face of the handlers: decides nothing. Safe for concurrent use.
-class NormalizerService final : public v1::NormalizerService::CallbackService {
+class NormalizerService final : public NormalizerMethods::Type {
  public:
   // Both outlive it.
   NormalizerService(Handler* handler, SessionHandler* session_handler)
@@ -52,8 +79,8 @@ class NormalizerService final : public v1::NormalizerService::CallbackService {
   Unary* UnfreezeNormalizer(Context* context,
                             const v1::UnfreezeNormalizerRequest* request,
                             v1::Normalizer* response) override;
-  Unary* Normalize(Context* context, const v1::NormalizeRequest* request,
-                   v1::NormalizeResponse* response) override;
+  Unary* Normalize(Context* context, const grpc::ByteBuffer* request,
+                   grpc::ByteBuffer* response) override;
   NormalizeStreamCall* NormalizeStream(Context* context) override;
   Unary* Denormalize(Context* context, const v1::DenormalizeRequest* request,
                      v1::DenormalizeResponse* response) override;
@@ -73,6 +100,11 @@ class NormalizerService final : public v1::NormalizerService::CallbackService {
                  v1::BarrierResponse* response) override;
 
  private:
+  // Counts the call in, and out when it is finished by the function that it
+  // answers; null if the call was refused.
+  std::function<void(const absl::Status&)> Begin(Context* context,
+                                                 Unary* reactor);
+
   template <typename Face, typename Request, typename Response>
   Unary* Call(Face* face,
               void (Face::*method)(const Request&, Response*, Handler::Done),

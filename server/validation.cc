@@ -216,7 +216,8 @@ absl::StatusOr<int64_t> ParseFeatureCount(const v1::Tensor& tensor) {
 }
 
 absl::StatusOr<TensorView> ParseTensor(const v1::Tensor& tensor,
-                                       size_t features, absl::string_view id,
+                                       absl::string_view data, size_t features,
+                                       absl::string_view id,
                                        std::vector<double>* converted) {
   const auto stated = ParseFeatureCount(tensor);
   if (!stated.ok()) return stated.status();
@@ -233,7 +234,7 @@ absl::StatusOr<TensorView> ParseTensor(const v1::Tensor& tensor,
   view.rows = *rows;
   view.features = features;
   if (tensor.values_size() != 0) {
-    if (!tensor.data().empty()) {
+    if (!data.empty()) {
       return InvalidField("input.values", "set beside input.data",
                           "one of the two");
     }
@@ -257,10 +258,9 @@ absl::StatusOr<TensorView> ParseTensor(const v1::Tensor& tensor,
   const auto type = ParseDataType("input.datatype", tensor.datatype());
   if (!type.ok()) return type.status();
   view.type = *type;
-  view.data = reinterpret_cast<const uint8_t*>(tensor.data().data());
-  if (tensor.data().size() != view.size_bytes()) {
-    return InvalidField("input.data",
-                        absl::StrCat(tensor.data().size(), " bytes"),
+  view.data = reinterpret_cast<const uint8_t*>(data.data());
+  if (data.size() != view.size_bytes()) {
+    return InvalidField("input.data", absl::StrCat(data.size(), " bytes"),
                         absl::StrCat(view.size_bytes(), " = ", view.rows, " x ",
                                      features, " x ", ElementSize(view.type),
                                      " (", DataTypeName(view.type), ")"));

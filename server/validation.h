@@ -40,10 +40,12 @@ absl::Status CheckId(absl::string_view field, absl::string_view id);
 // [a-z0-9][a-z0-9._-]{0,127}, not ending in ".tmp": a name in --backup_dir.
 absl::Status CheckBackupId(absl::string_view field, absl::string_view id);
 
-// Rows of `features` features. The view points into `tensor`, or into
-// `*converted` if the rows came as `values`.
+// Rows of `features` features. The view points to `data`, which is what
+// tensor.data() is or would be, or into `*converted` if the rows came as
+// `values`.
 absl::StatusOr<TensorView> ParseTensor(const v1::Tensor& tensor,
-                                       size_t features, absl::string_view id,
+                                       absl::string_view data, size_t features,
+                                       absl::string_view id,
                                        std::vector<double>* converted);
 
 // The feature count that the tensor's shape states, for a normalizer that does

@@ -266,8 +266,14 @@ absl::Status ToProto(const StatisticsView& view,
                                            : absl::OkStatus();
 }
 
+uint8_t* ResizeData(size_t bytes, v1::Tensor* tensor) {
+  tensor->mutable_data()->resize(bytes);
+  return reinterpret_cast<uint8_t*>(tensor->mutable_data()->data());
+}
+
 uint8_t* PrepareOutput(const v1::Tensor& input, const TensorView& view,
-                       std::vector<double>* converted, v1::Tensor* output) {
+                       const OutputSpace& space, std::vector<double>* converted,
+                       v1::Tensor* output) {
   *output->mutable_shape() = input.shape();
   if (input.values_size() != 0) {
     output->set_datatype(v1::FP64);
@@ -275,8 +281,7 @@ uint8_t* PrepareOutput(const v1::Tensor& input, const TensorView& view,
     return reinterpret_cast<uint8_t*>(converted->data());
   }
   output->set_datatype(input.datatype());
-  output->mutable_data()->resize(view.size_bytes());
-  return reinterpret_cast<uint8_t*>(output->mutable_data()->data());
+  return space(view.size_bytes());
 }
 
 void FinishOutput(const std::vector<double>& converted, v1::Tensor* output) {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -49,11 +50,18 @@ absl::Status ToProto(const StatisticsView& view,
                      const google::protobuf::FieldMask& read_mask,
                      uint64_t max_bytes, v1::Statistics* proto);
 
+// Memory for the elements of an answer's tensor: so many bytes.
+using OutputSpace = std::function<uint8_t*(size_t bytes)>;
+
+// That of tensor->data().
+uint8_t* ResizeData(size_t bytes, v1::Tensor* tensor);
+
 // Makes `output` a tensor of the shape and form of `input`, and returns where
-// its elements are to be written. For `values`, they are to be written to
-// `*converted` and FinishOutput copies them.
+// its elements are to be written: what `space` answers. For `values`, they are
+// to be written to `*converted` and FinishOutput copies them.
 uint8_t* PrepareOutput(const v1::Tensor& input, const TensorView& view,
-                       std::vector<double>* converted, v1::Tensor* output);
+                       const OutputSpace& space, std::vector<double>* converted,
+                       v1::Tensor* output);
 void FinishOutput(const std::vector<double>& converted, v1::Tensor* output);
 
 void ToProto(const std::string& normalizer_id, const Progress& progress,
