@@ -118,6 +118,13 @@ void Outbox::Number(OutgoingRequest* update) {
   id->set_session(session_);
   id->set_epoch(epoch_);
   id->set_sequence(track.next_sequence++);
+#ifdef STREAMNORM_PLANT_NUMBER_GIVEN_AGAIN
+  if (!track.refused.empty()) {
+    id->set_sequence(*track.refused.begin());
+    track.refused.erase(track.refused.begin());
+    --track.next_sequence;
+  }
+#endif
   id->set_generation(track.generation);
 }
 

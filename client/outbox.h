@@ -91,9 +91,9 @@ class Outbox {
   // Barrier skips it, perhaps unheard.
   void Refused(const OutgoingPtr& request);
 
-  // REQUIRES: every request was answered, for both. After BarrierDone the token
-  // is good if nothing is kept; else another server than the one that answered
-  // has lost something.
+  // REQUIRES: on_the_way() == 0, for both. After BarrierDone the token is good
+  // if nothing is kept; else another server than the one that answered has lost
+  // something.
   v1::BarrierRequest MakeBarrier() const;
   void BarrierDone(const v1::BarrierResponse& response);
 
