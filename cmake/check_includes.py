@@ -15,7 +15,7 @@ TOOLS = r"CLI/|spdlog/|fmt/|nlohmann/|openssl/"
 # The first path that matches decides; nothing but tests includes tests.
 RULES = [(re.compile(path), re.compile("|".join(allowed)))
          for path, *allowed in [
-    (r"stats/kernels\.cc$", STD, r"stats/|hwy/"),
+    (r"stats/(kernels\.cc|kernel_\w+-inl\.h)$", STD, r"stats/|hwy/"),
     (r"stats/", r"<[a-z0-9_]+>", r"stats/"),
     (r"storage/.*\.cc$", STD, r"storage/|stats/|absl/|rocksdb/|xxhash\.h"),
     (r"storage/", STD, r"storage/|stats/|absl/"),
@@ -47,6 +47,8 @@ def self_test():
             ("stats/moments.cc", '"hwy/highway.h"', False),
             ("stats/moments.cc", '"absl/status/status.h"', False),
             ("stats/kernels.cc", "<hwy/highway.h>", True),
+            ("stats/kernel_vectors-inl.h", '"hwy/highway.h"', True),
+            ("stats/kernels.h", '"hwy/highway.h"', False),
             ("storage/rocksdb_store.cc", '"rocksdb/db.h"', True),
             ("storage/rocksdb_store.h", '"rocksdb/db.h"', False),
             ("storage/record_codec.cc", "<xxhash.h>", True),

@@ -6,6 +6,7 @@
 #include <limits>
 #include <utility>
 
+#include "stats/half.h"
 #include "stats/kernels.h"
 
 namespace streamnorm {
@@ -13,16 +14,9 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-// Rows folded around one shift before they are merged: bounds the rounding of
-// the plain double sums, whatever the batch (docs/numerics.md, "Error bound").
-constexpr size_t kChunkRows = 1024;
-
-// Likewise where values are skipped: those sums are not formed in blocks, so
-// as many rows round as much as a whole chunk (kFoldBlockRows).
+// In place of kChunkRows where values are skipped: those sums are not formed in
+// blocks, so as many rows round as much as a whole chunk (kFoldBlockRows).
 constexpr size_t kSkippingRows = 128;
-
-// Elements of FP16 and BF16 widened at a time (512 KiB of doubles).
-constexpr size_t kWidenedElements = size_t{1} << 16;
 
 // Sum and rounding error of a + b (Knuth 1969, TwoSum): exact.
 void TwoSum(double a, double b, double* sum, double* error) {
@@ -33,21 +27,36 @@ void TwoSum(double a, double b, double* sum, double* error) {
 
 // Sums of one chunk around `shift`, [features] each.
 struct ChunkSums {
-  std::vector<double> shift, sum, sum_squares, minimum, maximum;
+  std::span<double> shift, sum, sum_squares, minimum, maximum;
 
-  void StartPass(size_t features) {
-    sum.assign(features, 0.0);
-    sum_squares.assign(features, 0.0);
-    minimum.assign(features, kInfinity);
-    maximum.assign(features, -kInfinity);
+  void Resize(size_t features) {
+    const size_t stride = ColumnStride(features);
+    storage.resize(5 * stride);
+    double* next = storage.data();
+    for (auto* column : {&shift, &sum, &sum_squares, &minimum, &maximum}) {
+      *column = {next, features};
+      next += stride;
+    }
+  }
+
+  void StartPass() {
+    std::fill(sum.begin(), sum.end(), 0.0);
+    std::fill(sum_squares.begin(), sum_squares.end(), 0.0);
+    std::fill(minimum.begin(), minimum.end(), kInfinity);
+    std::fill(maximum.begin(), maximum.end(), -kInfinity);
+  }
+
+  SumColumns columns() {
+    return {sum.data(), sum_squares.data(), minimum.data(), maximum.data()};
   }
 
   // Infinite or NaN values always leave a trace in the sum of squares; so does
   // an overflow.
   bool IsFinite() const {
-    return std::all_of(sum_squares.begin(), sum_squares.end(),
-                       [](double s) { return std::isfinite(s); });
+    return AllFinite(sum_squares.data(), sum_squares.size());
   }
+
+  std::vector<double> storage;
 };
 
 // What Fold needs besides its arguments, kept per thread so that the steady
@@ -55,7 +64,6 @@ struct ChunkSums {
 struct FoldScratch {
   ChunkSums sums;
   Moments chunk{0};
-  std::vector<double> widened;
   std::vector<uint64_t> counts, missing, infinite;
 };
 
@@ -65,11 +73,9 @@ FoldScratch& Scratch() {
 }
 
 template <typename T>
-void SumChunk(const T* x, size_t rows, size_t features, ChunkSums* sums) {
-  sums->StartPass(features);
-  FoldRows(x, rows, features, sums->shift.data(), sums->sum.data(),
-           sums->sum_squares.data(), sums->minimum.data(),
-           sums->maximum.data());
+void SumChunk(const T* x, size_t rows, const double* shift, ChunkSums* sums) {
+  sums->StartPass();
+  FoldRows(x, rows, sums->sum.size(), shift, sums->columns());
 }
 
 // Moments of `rows` rows from their sums around `sums.shift`. `counts` are the
@@ -100,14 +106,14 @@ bool TwoPassChunk(const T* x, size_t rows, size_t features,
                   FoldScratch* scratch) {
   ChunkSums& sums = scratch->sums;
   for (size_t j = 0; j < features; ++j) {
-    sums.shift[j] = static_cast<double>(LoadElement<T>(x + j));
+    sums.shift[j] = ToDouble(LoadElement<T>(x + j));
   }
-  SumChunk(x, rows, features, &sums);
+  SumChunk(x, rows, sums.shift.data(), &sums);
   if (!sums.IsFinite()) return false;
   for (size_t j = 0; j < features; ++j) {
     sums.shift[j] += sums.sum[j] / static_cast<double>(rows);
   }
-  SumChunk(x, rows, features, &sums);
+  SumChunk(x, rows, sums.shift.data(), &sums);
   MomentsFromSums(rows, nullptr, sums, &scratch->chunk);
   return sums.IsFinite();
 }
@@ -118,44 +124,57 @@ uint64_t SmallestCount(const Moments& moments) {
   return *std::min_element(counts.begin(), counts.end());
 }
 
-// Without bounds checks the compiler can vectorize it.
-void MergeExtremes(const ChunkSums& sums, double* minimum, double* maximum) {
-  const double* low = sums.minimum.data();
-  const double* high = sums.maximum.data();
-  for (size_t j = 0, features = sums.minimum.size(); j < features; ++j) {
-    minimum[j] = std::min(minimum[j], low[j]);
-    maximum[j] = std::max(maximum[j], high[j]);
-  }
+void AddExtremes(ChunkSums* sums, BatchExtremes* extremes) {
+  double* low = extremes->minimum.data();
+  double* high = extremes->maximum.data();
+  const MutableColumns columns{nullptr, nullptr, nullptr, nullptr, low, high};
+  MergeExtremes(extremes->minimum.size(), sums->columns(), columns.AsConst(),
+                columns);
 }
 
-// Folds a chunk of finite values. Returns false, with `*moments` unchanged, if
+void CopyUnlessSame(const Moments& before, Moments* after) {
+  if (&before != after) *after = before;
+}
+
+// The sums of `rows` rows around the mean of `before`, which has one count for
+// all features.
+void MergeSums(const SumColumns& sums, size_t rows, const Moments& before,
+               Moments* after) {
+  const uint64_t rows_before = before.row_count();
+  if (&before != after) after->CopyCounts(before);
+  const ConstColumns from = ColumnsOf(before);
+  const MutableColumns to = ColumnsOf(after);
+  MergeFold(before.features(), static_cast<double>(rows),
+            static_cast<double>(rows_before), sums, from, to);
+  MergeExtremes(before.features(), sums, from, to);
+  after->set_row_count(rows_before + rows);
+}
+
+// Folds a chunk of finite values. Returns false, having written nothing, if
 // something is not finite.
 template <typename T>
-bool FoldFiniteChunk(const T* x, size_t rows, Moments* moments) {
+bool FoldFiniteChunk(const T* x, size_t rows, const Moments& before,
+                     Moments* after) {
   FoldScratch& scratch = Scratch();
   ChunkSums& sums = scratch.sums;
-  const size_t features = moments->features();
-  sums.shift.resize(features);
-  if (SmallestCount(*moments) < rows) {
+  const size_t features = before.features();
+  sums.Resize(features);
+  if (SmallestCount(before) < rows) {
     if (!TwoPassChunk(x, rows, features, &scratch)) return false;
-    moments->Merge(scratch.chunk);
+    CopyUnlessSame(before, after);
+    after->Merge(scratch.chunk);
     return true;
   }
-  std::copy(moments->mean().begin(), moments->mean().end(), sums.shift.begin());
-  SumChunk(x, rows, features, &sums);
+  SumChunk(x, rows, before.mean().data(), &sums);
   if (!sums.IsFinite()) return false;
-  if (moments->has_feature_counts()) {
-    MomentsFromSums(rows, nullptr, sums, &scratch.chunk);
-    moments->Merge(scratch.chunk);
+  if (!before.has_feature_counts()) {
+    MergeSums(sums.columns(), rows, before, after);
     return true;
   }
-  MergeFold(features, static_cast<double>(rows),
-            static_cast<double>(moments->row_count()), sums.sum.data(),
-            sums.sum_squares.data(), moments->mean().data(),
-            moments->mean_tail().data(), moments->m2().data(),
-            moments->m2_tail().data());
-  MergeExtremes(sums, moments->minimum().data(), moments->maximum().data());
-  moments->set_row_count(moments->row_count() + rows);
+  std::copy(before.mean().begin(), before.mean().end(), sums.shift.begin());
+  MomentsFromSums(rows, nullptr, sums, &scratch.chunk);
+  CopyUnlessSame(before, after);
+  after->Merge(scratch.chunk);
   return true;
 }
 
@@ -166,15 +185,15 @@ ValueProblem ClassifyChunk(const T* x, size_t rows, size_t features,
                            const NonfinitePolicies& policies,
                            FoldScratch* scratch) {
   ChunkSums& sums = scratch->sums;
-  sums.shift.assign(features, 0.0);
-  sums.StartPass(features);
+  sums.Resize(features);
+  std::fill(sums.shift.begin(), sums.shift.end(), 0.0);
+  sums.StartPass();
   scratch->counts.assign(features, 0);
   scratch->missing.assign(features, 0);
   scratch->infinite.assign(features, 0);
   for (size_t r = 0; r < rows; ++r) {
     for (size_t j = 0; j < features; ++j) {
-      const auto value =
-          static_cast<double>(LoadElement<T>(x + r * features + j));
+      const double value = ToDouble(LoadElement<T>(x + r * features + j));
       if (std::isnan(value)) {
         if (policies.nan == NonfinitePolicy::kReject) {
           return {ValueProblem::kNan, r, j};
@@ -208,8 +227,7 @@ void MomentsOfCounted(const T* x, size_t rows, FoldScratch* scratch) {
   }
   for (size_t r = 0; r < rows; ++r) {
     for (size_t j = 0; j < features; ++j) {
-      const auto value =
-          static_cast<double>(LoadElement<T>(x + r * features + j));
+      const double value = ToDouble(LoadElement<T>(x + r * features + j));
       if (!std::isfinite(value)) continue;
       const double deviation = value - sums.shift[j];
       sums.sum[j] += deviation;
@@ -247,58 +265,46 @@ ValueProblem FoldSkippingChunk(const T* x, size_t rows,
 
 template <typename T>
 ValueProblem FoldChunk(const T* x, size_t first_row, size_t rows,
-                       const NonfinitePolicies& policies, Moments* moments,
-                       BatchExtremes* extremes) {
-  const size_t features = moments->features();
-  if (FoldFiniteChunk(x, rows, moments)) {
-    MergeExtremes(Scratch().sums, extremes->minimum.data(),
-                  extremes->maximum.data());
+                       const NonfinitePolicies& policies, const Moments& before,
+                       Moments* after, BatchExtremes* extremes) {
+  const size_t features = before.features();
+  if (FoldFiniteChunk(x, rows, before, after)) {
+    AddExtremes(&Scratch().sums, extremes);
     return {};
   }
+  CopyUnlessSame(before, after);
   for (size_t r = 0; r < rows; r += kSkippingRows) {
     ValueProblem problem =
         FoldSkippingChunk(x + r * features, std::min(kSkippingRows, rows - r),
-                          policies, moments, &extremes->nonfinite_values);
+                          policies, after, &extremes->nonfinite_values);
     if (problem.kind != ValueProblem::kNone) {
       problem.row += first_row + r;
       return problem;
     }
-    MergeExtremes(Scratch().sums, extremes->minimum.data(),
-                  extremes->maximum.data());
+    AddExtremes(&Scratch().sums, extremes);
   }
   return {};
 }
 
-// Rows of `batch` from `first` on, as T; FP16 and BF16 are widened.
-const double* Widen(const TensorView& batch, size_t first, size_t rows) {
-  std::vector<double>& widened = Scratch().widened;
-  widened.resize(rows * batch.features);
-  LoadAsDouble(batch, first * batch.features, rows * batch.features,
-               widened.data());
-  return widened.data();
-}
-
-size_t ChunkRows(const TensorView& batch) {
-  if (ElementSize(batch.type) > 2) return kChunkRows;
-  return std::clamp(kWidenedElements / batch.features, size_t{1}, kChunkRows);
-}
-
 ValueProblem FoldChunkOf(const TensorView& batch, size_t first, size_t rows,
-                         const NonfinitePolicies& policies, Moments* moments,
+                         const NonfinitePolicies& policies,
+                         const Moments& before, Moments* after,
                          BatchExtremes* extremes) {
   const uint8_t* data =
       batch.data + first * batch.features * ElementSize(batch.type);
   switch (batch.type) {
     case DataType::kFp32:
       return FoldChunk(reinterpret_cast<const float*>(data), first, rows,
-                       policies, moments, extremes);
+                       policies, before, after, extremes);
     case DataType::kFp64:
       return FoldChunk(reinterpret_cast<const double*>(data), first, rows,
-                       policies, moments, extremes);
+                       policies, before, after, extremes);
     case DataType::kFp16:
+      return FoldChunk(reinterpret_cast<const Half*>(data), first, rows,
+                       policies, before, after, extremes);
     case DataType::kBf16:
-      return FoldChunk(Widen(batch, first, rows), first, rows, policies,
-                       moments, extremes);
+      return FoldChunk(reinterpret_cast<const Bfloat16*>(data), first, rows,
+                       policies, before, after, extremes);
   }
   return {};
 }
@@ -312,8 +318,18 @@ void AddCounts(const std::vector<uint64_t>& from, size_t features,
 
 }  // namespace
 
+size_t ColumnStride(size_t features) {
+  constexpr size_t kPage = 4096 / sizeof(double);
+  constexpr size_t kApart = 320 / sizeof(double);  // five lines
+  const size_t beyond = features % kPage;
+  if (features < kPage / 2 || (beyond >= kApart && beyond <= kPage - kApart)) {
+    return features;
+  }
+  return features + (beyond < kApart ? kApart : 2 * kApart);
+}
+
 Moments::Moments(size_t features)
-    : features_(features), columns_(kColumns * features) {
+    : features_(features), columns_(kColumns * ColumnStride(features)) {
   Clear();
 }
 
@@ -325,6 +341,15 @@ void Moments::Clear() {
   counts_.clear();
   missing_.clear();
   infinite_.clear();
+}
+
+void Moments::CopyCounts(const Moments& other) {
+  // A new vector: one that was larger before would keep what it does not need.
+  if (features_ != other.features_) *this = Moments(other.features_);
+  row_count_ = other.row_count_;
+  counts_ = other.counts_;
+  missing_ = other.missing_;
+  infinite_ = other.infinite_;
 }
 
 double Moments::variance(size_t j) const {
@@ -373,7 +398,8 @@ void Moments::Merge(const Moments& other) {
     if (n_b == 0) continue;
     if (n_a == 0) {
       for (size_t c = kMean; c <= kM2Tail; ++c) {
-        columns_[c * features_ + j] = other.columns_[c * features_ + j];
+        Column(static_cast<ColumnIndex>(c))[j] =
+            other.Column(static_cast<ColumnIndex>(c))[j];
       }
     } else {
       MergeFeature(j, static_cast<double>(n_a), static_cast<double>(n_b),
@@ -392,6 +418,12 @@ void Moments::Merge(const Moments& other) {
 }
 
 bool Moments::IsFinite(size_t* feature) const {
+  if (AllFinite(mean().data(), features_) &&
+      AllFinite(m2().data(), features_) &&
+      AllFinite(mean_tail().data(), features_) &&
+      AllFinite(m2_tail().data(), features_)) {
+    return true;
+  }
   for (size_t j = 0; j < features_; ++j) {
     if (std::isfinite(mean()[j]) && std::isfinite(m2()[j]) &&
         std::isfinite(mean_tail()[j]) && std::isfinite(m2_tail()[j])) {
@@ -403,24 +435,31 @@ bool Moments::IsFinite(size_t* feature) const {
   return true;
 }
 
-ValueProblem Fold(const TensorView& batch, const NonfinitePolicies& policies,
-                  Moments* moments, BatchExtremes* extremes) {
-  assert(batch.features == moments->features());
+ValueProblem FoldOnto(const TensorView& batch,
+                      const NonfinitePolicies& policies, const Moments& before,
+                      Moments* after, BatchExtremes* extremes) {
+  assert(batch.features == before.features());
   extremes->minimum.assign(batch.features, kInfinity);
   extremes->maximum.assign(batch.features, -kInfinity);
   extremes->nonfinite_values = 0;
-  const size_t chunk_rows = ChunkRows(batch);
-  for (size_t first = 0; first < batch.rows; first += chunk_rows) {
-    const size_t rows = std::min(chunk_rows, batch.rows - first);
+  if (batch.rows == 0) CopyUnlessSame(before, after);
+  for (size_t first = 0; first < batch.rows; first += kChunkRows) {
+    const size_t rows = std::min(kChunkRows, batch.rows - first);
     const ValueProblem problem =
-        FoldChunkOf(batch, first, rows, policies, moments, extremes);
+        FoldChunkOf(batch, first, rows, policies, first == 0 ? before : *after,
+                    after, extremes);
     if (problem.kind != ValueProblem::kNone) return problem;
   }
   size_t feature = 0;
-  if (!moments->IsFinite(&feature)) {
+  if (!after->IsFinite(&feature)) {
     return {ValueProblem::kOverflow, 0, feature};
   }
   return {};
+}
+
+ValueProblem Fold(const TensorView& batch, const NonfinitePolicies& policies,
+                  Moments* moments, BatchExtremes* extremes) {
+  return FoldOnto(batch, policies, *moments, moments, extremes);
 }
 
 }  // namespace streamnorm

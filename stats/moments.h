@@ -10,6 +10,11 @@
 
 namespace streamnorm {
 
+// Doubles from the beginning of one column to that of the next, if columns lie
+// one after the other: not near a multiple of 4096 bytes, where all of them
+// would compete for the same few lines of L1.
+size_t ColumnStride(size_t features);
+
 // Running count, mean, sum of squared deviations (m2) and extremes of many
 // features, as a structure of arrays.
 //
@@ -79,6 +84,9 @@ class Moments {
   // Back to empty, keeping the memory.
   void Clear();
 
+  // As `other`, all but the columns: those are unspecified.
+  void CopyCounts(const Moments& other);
+
   // Adds `other` (Chan, Golub and LeVeque 1979: d = mean_b - mean_a; mean =
   // mean_a + d n_b / n; m2 += m2_b + d^2 n_a n_b / n).
   // REQUIRES: other.features() == features().
@@ -93,10 +101,10 @@ class Moments {
   static constexpr size_t kColumns = 6;
 
   std::span<const double> Column(ColumnIndex c) const {
-    return {columns_.data() + c * features_, features_};
+    return {columns_.data() + c * ColumnStride(features_), features_};
   }
   std::span<double> Column(ColumnIndex c) {
-    return {columns_.data() + c * features_, features_};
+    return {columns_.data() + c * ColumnStride(features_), features_};
   }
   void MergeFeature(size_t j, double n_a, double n_b, double n,
                     const Moments& other);
@@ -140,9 +148,14 @@ struct BatchExtremes {
   uint64_t nonfinite_values = 0;  // skipped
 };
 
-// Counts the rows of `batch` into `*moments` and fills `*extremes`.
-// If the result is not kNone, `*moments` is unspecified: fold into a copy.
-// REQUIRES: batch.features == moments->features().
+// `*after` = `before` and the rows of `batch`; fills `*extremes`. If the result
+// is not kNone, `*after` is unspecified. It may be `before`.
+// REQUIRES: batch.features == before.features().
+ValueProblem FoldOnto(const TensorView& batch,
+                      const NonfinitePolicies& policies, const Moments& before,
+                      Moments* after, BatchExtremes* extremes);
+
+// FoldOnto where `before` and `after` are the same.
 ValueProblem Fold(const TensorView& batch, const NonfinitePolicies& policies,
                   Moments* moments, BatchExtremes* extremes);
 

@@ -7,6 +7,7 @@
 #include <limits>
 #include <utility>
 
+#include "stats/half.h"
 #include "stats/kernels.h"
 
 namespace streamnorm {
@@ -33,97 +34,38 @@ constexpr std::array<NamedRule, 8> kPresets = {{
     {"maxabs", {ScalingMethod::kMaxAbs, EpsilonMode::kNone, 0, 0, true, true}},
 }};
 
-double StandardDenominator(const ScalingRule& rule, double variance) {
-  switch (rule.epsilon_mode) {
-    case EpsilonMode::kNone:
-      return std::sqrt(variance);
-    case EpsilonMode::kInsideSqrt:
-      return std::sqrt(variance + rule.epsilon);
-    case EpsilonMode::kAddToStd:
-      return std::sqrt(variance) + rule.epsilon;
-    case EpsilonMode::kFloorStd:
-      return std::max(std::sqrt(variance), rule.epsilon);
-  }
-  return 1;
+TableColumns ColumnsOf(ScalingTable* table) {
+  return {table->offset.data(), table->offset_tail.data(), table->scale.data(),
+          table->denominator.data()};
 }
 
-// Statistics of one feature that a rule looks at.
+ForwardColumns ColumnsOf(const ScalingTable& table) {
+  return {table.offset.data(), table.offset_tail.data(), table.scale.data()};
+}
+
+// Statistics of one feature that a prior changes.
 struct FeatureView {
-  uint64_t count;
-  double mean, mean_tail, variance, minimum, maximum;
+  double count, mean, variance;
 };
-
-// One feature's row of a ScalingTable.
-struct FeatureScaling {
-  double offset = 0, offset_tail = 0, denominator = 1, scale = 1;
-};
-
-FeatureScaling ScaleFeature(const ScalingRule& rule, const FeatureView& f) {
-  FeatureScaling s;
-  if (f.count == 0) return s;
-  const bool constant = IsConstant(f.mean, f.variance, f.count);
-  switch (rule.method) {
-    case ScalingMethod::kStandard:
-      s.offset = f.mean;
-      s.offset_tail = f.mean_tail;
-      if (!constant) s.denominator = StandardDenominator(rule, f.variance);
-      break;
-    case ScalingMethod::kMinMax:
-      if (f.minimum > f.maximum) return {};  // extremes never came
-      s.offset = f.minimum;
-      if (!constant) s.denominator = f.maximum - f.minimum;
-      break;
-    case ScalingMethod::kMaxAbs:
-      if (f.minimum > f.maximum) return {};
-      s.denominator = std::max(std::fabs(f.minimum), std::fabs(f.maximum));
-      break;
-  }
-  if (!rule.center) s.offset = s.offset_tail = 0;
-  // A denominator whose inverse overflows, or that itself did, scales nothing.
-  const double scale = 1 / s.denominator;
-  if (rule.scale && std::isfinite(s.denominator) && std::isfinite(scale)) {
-    s.scale = scale;
-  } else {
-    s.denominator = 1;
-  }
-  return s;
-}
-
-void SetRow(size_t j, const FeatureScaling& s, ScalingTable* table) {
-  table->offset[j] = s.offset;
-  table->offset_tail[j] = s.offset_tail;
-  table->denominator[j] = s.denominator;
-  table->scale[j] = s.scale;
-}
-
-FeatureView View(const Moments& m, size_t j) {
-  return {m.count(j),    m.mean()[j],    m.mean_tail()[j],
-          m.variance(j), m.minimum()[j], m.maximum()[j]};
-}
 
 double At(const std::vector<double>& one_or_all, size_t j) {
   return one_or_all.size() == 1 ? one_or_all[0] : one_or_all[j];
 }
 
-// Merges the prior as `pseudo_rows` rows of its mean and variance.
-FeatureView WithPrior(const FeatureView& f, const Prior& prior, size_t j) {
+// `m` and the prior as `pseudo_rows` rows of its mean and variance.
+FeatureView WithPrior(const Moments& m, const Prior& prior, size_t j) {
   const double mean = At(prior.mean, j);
   const double variance = At(prior.variance, j);
-  const auto n = static_cast<double>(f.count);
+  const auto n = static_cast<double>(m.count(j));
+  // More would not change what counts as constant.
+  const double count = std::max(1.0, n + std::ceil(prior.pseudo_rows));
+  if (m.count(j) == 0) return {count, mean, variance};
   const double total = n + prior.pseudo_rows;
-  const double d = mean - (f.mean + f.mean_tail);
+  const double d = mean - (m.mean()[j] + m.mean_tail()[j]);
   const double share = prior.pseudo_rows / total;
-  FeatureView topped = f;
-  // More would not change what counts as constant, and might not fit.
-  const double pseudo_rows = std::min(std::ceil(prior.pseudo_rows), 1e9);
-  topped.count =
-      std::max(uint64_t{1}, f.count + static_cast<uint64_t>(pseudo_rows));
-  topped.mean = f.count == 0 ? mean : f.mean + (f.mean_tail + d * share);
-  topped.mean_tail = 0;
-  topped.variance = f.count == 0 ? variance
-                                 : f.variance * (n / total) + variance * share +
-                                       d * d * share * (n / total);
-  return topped;
+  return {count, m.mean()[j] + (m.mean_tail()[j] + d * share),
+          m.variance(j) * (n / total) + variance * share +
+              d * d * share * (n / total)};
 }
 
 // Elementwise fallback and description of what a kernel stumbled over.
@@ -186,33 +128,16 @@ template <typename T>
 bool ApplyAs(const TensorView& input, const ScalingTable& table,
              uint8_t* output, uint64_t* clipped) {
   return ApplyRows(reinterpret_cast<const T*>(input.data), input.rows,
-                   input.features, table.offset.data(),
-                   table.offset_tail.data(), table.scale.data(), table.clip,
+                   input.features, ColumnsOf(table), table.clip,
                    reinterpret_cast<T*>(output), clipped);
 }
 
-// FP16 and BF16, a row at a time by way of doubles.
-bool ApplyWidened(const TensorView& input, const ScalingTable& table,
-                  uint8_t* output, uint64_t* clipped) {
-  thread_local std::vector<double> x, z;
-  const size_t features = input.features;
-  x.resize(features);
-  z.resize(features);
-  const double bound = LargestFinite(input.type);
-  for (size_t r = 0; r < input.rows; ++r) {
-    LoadAsDouble(input, r * features, features, x.data());
-    if (!ApplyRows(x.data(), 1, features, table.offset.data(),
-                   table.offset_tail.data(), table.scale.data(), table.clip,
-                   z.data(), clipped)) {
-      return false;
-    }
-    for (const double value : z) {
-      if (std::fabs(value) > bound) return false;
-    }
-    StoreFromDouble(z.data(), features, input.type,
-                    output + r * features * ElementSize(input.type));
-  }
-  return true;
+template <typename T>
+uint64_t ApplyFiniteAs(const TensorView& input, const ScalingTable& table,
+                       uint8_t* output) {
+  return ApplyFiniteRows(reinterpret_cast<const T*>(input.data), input.rows,
+                         input.features, ColumnsOf(table), table.clip,
+                         reinterpret_cast<T*>(output));
 }
 
 // Returns false if something is not finite: then the output is not to be used.
@@ -224,8 +149,9 @@ bool ApplyFast(const TensorView& input, const ScalingTable& table,
     case DataType::kFp64:
       return ApplyAs<double>(input, table, output, clipped);
     case DataType::kFp16:
+      return ApplyAs<Half>(input, table, output, clipped);
     case DataType::kBf16:
-      return ApplyWidened(input, table, output, clipped);
+      return ApplyAs<Bfloat16>(input, table, output, clipped);
   }
   return false;
 }
@@ -249,8 +175,7 @@ std::string PresetNames() {
 }
 
 bool IsConstant(double mean, double variance, uint64_t count) {
-  constexpr uint64_t kCountLimit = 1024;
-  const auto m = static_cast<double>(std::min(count, kCountLimit));
+  const double m = std::min(static_cast<double>(count), kConstantCountLimit);
   const double eps = std::numeric_limits<double>::epsilon();
   const double mean_part = m * mean * eps;
   return variance <= m * eps * variance + mean_part * mean_part;
@@ -265,34 +190,70 @@ void ScalingTable::Resize(size_t features) {
 
 void ComputeScaling(const ScalingRule& rule, const Moments& moments,
                     ScalingTable* table) {
+  if (moments.row_count() == 0) {
+    IdentityScaling(moments.features(), table);
+    table->clip = rule.clip;
+    return;
+  }
   table->Resize(moments.features());
   table->clip = rule.clip;
-  for (size_t j = 0; j < moments.features(); ++j) {
-    SetRow(j, ScaleFeature(rule, View(moments, j)), table);
-  }
+  thread_local std::vector<double> counts;
+  counts.assign(moments.feature_counts().begin(),
+                moments.feature_counts().end());
+  const ScalingInput in{ColumnsOf(moments),
+                        counts.empty() ? nullptr : counts.data(),
+                        static_cast<double>(moments.row_count()), false};
+  ScaleFeatures(rule, moments.features(), in, ColumnsOf(table));
 }
 
 void ComputeScalingWithPrior(const ScalingRule& rule, const Moments& moments,
                              const Prior& prior, ScalingTable* table) {
-  table->Resize(moments.features());
+  const size_t features = moments.features();
+  table->Resize(features);
   table->clip = rule.clip;
-  for (size_t j = 0; j < moments.features(); ++j) {
-    SetRow(j, ScaleFeature(rule, WithPrior(View(moments, j), prior, j)), table);
+  std::vector<double> counts(features), mean(features), variance(features);
+  for (size_t j = 0; j < features; ++j) {
+    const FeatureView topped = WithPrior(moments, prior, j);
+    counts[j] = topped.count;
+    mean[j] = topped.mean;
+    variance[j] = topped.variance;
   }
+  const std::vector<double> no_tail(features);
+  ScalingInput in{ColumnsOf(moments), counts.data(), 0, true};
+  in.columns.mean = mean.data();
+  in.columns.m2 = variance.data();
+  in.columns.mean_tail = in.columns.m2_tail = no_tail.data();
+  ScaleFeatures(rule, features, in, ColumnsOf(table));
 }
 
 void IdentityScaling(size_t features, ScalingTable* table) {
-  table->Resize(features);
   table->clip = 0;
-  for (size_t j = 0; j < features; ++j) SetRow(j, {}, table);
+  table->offset.assign(features, 0.0);
+  table->offset_tail.assign(features, 0.0);
+  table->scale.assign(features, 1.0);
+  table->denominator.assign(features, 1.0);
 }
 
 void CenterScaling(const Moments& batch, ScalingTable* table) {
-  table->Resize(batch.features());
-  table->clip = 0;
-  for (size_t j = 0; j < batch.features(); ++j) {
-    SetRow(j, {batch.mean()[j], batch.mean_tail()[j], 1}, table);
+  IdentityScaling(batch.features(), table);
+  table->offset.assign(batch.mean().begin(), batch.mean().end());
+  table->offset_tail.assign(batch.mean_tail().begin(), batch.mean_tail().end());
+}
+
+uint64_t ApplyCounted(const TensorView& input, const ScalingTable& table,
+                      uint8_t* output) {
+  assert(table.offset.size() == input.features);
+  switch (input.type) {
+    case DataType::kFp32:
+      return ApplyFiniteAs<float>(input, table, output);
+    case DataType::kFp64:
+      return ApplyFiniteAs<double>(input, table, output);
+    case DataType::kFp16:
+      return ApplyFiniteAs<Half>(input, table, output);
+    case DataType::kBf16:
+      return ApplyFiniteAs<Bfloat16>(input, table, output);
   }
+  return 0;
 }
 
 ApplyResult Apply(const TensorView& input, const ScalingTable& table,
@@ -320,7 +281,12 @@ std::optional<size_t> FindOutputOverflow(const BatchExtremes& extremes,
                                          DataType type) {
   const double bound = LargestFinite(type);
   if (table.clip > 0 && table.clip <= bound) return std::nullopt;
-  for (size_t j = 0; j < extremes.minimum.size(); ++j) {
+  const size_t features = extremes.minimum.size();
+  if (AllFit(extremes.minimum.data(), extremes.maximum.data(), features,
+             ColumnsOf(table), bound)) {
+    return std::nullopt;
+  }
+  for (size_t j = 0; j < features; ++j) {
     if (extremes.minimum[j] > extremes.maximum[j]) continue;  // none counts
     const double low = Forward(table, extremes.minimum[j], j);
     const double high = Forward(table, extremes.maximum[j], j);

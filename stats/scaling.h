@@ -60,6 +60,7 @@ struct WarmUp {
 // n held at 1024, because our error does not grow with the stream
 // (docs/decisions/0002-constant-features.md).
 bool IsConstant(double mean, double variance, uint64_t count);
+inline constexpr double kConstantCountLimit = 1024;
 
 // z = (x - offset - offset_tail) * scale, limited to [-clip, clip].
 // x = z * denominator + offset + offset_tail.
@@ -100,6 +101,12 @@ struct ApplyResult {
 // alignment needed). NaN and infinity pass through where `policies` skip them.
 ApplyResult Apply(const TensorView& input, const ScalingTable& table,
                   const NonfinitePolicies& policies, uint8_t* output);
+
+// Apply for a batch that was just counted: returns the number of clipped
+// values. REQUIRES: Fold skipped no value of `input`, and FindOutputOverflow
+// found no feature, with this table.
+uint64_t ApplyCounted(const TensorView& input, const ScalingTable& table,
+                      uint8_t* output);
 
 // The inverse. `clipped_values` counts inputs at the limit: those can't be
 // inverted.

@@ -1,7 +1,6 @@
 #include "stats/kernels.h"
 
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include <cmath>
 #include <cstddef>
@@ -11,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/stats/dispatch.h"
 #include "tests/stats/oracle.h"
 
 namespace streamnorm {
@@ -95,6 +95,10 @@ struct Sums {
         minimum(features, kInfinity),
         maximum(features, -kInfinity) {}
 
+  SumColumns columns() {
+    return {sum.data(), sum_squares.data(), minimum.data(), maximum.data()};
+  }
+
   void ExpectSameAs(const Sums& want) const {
     ExpectSame(sum, want.sum);
     ExpectSame(sum_squares, want.sum_squares);
@@ -117,14 +121,19 @@ void FoldRowsByHand(const std::vector<T>& x, const Shape& shape,
       sums->sum[j] += std::exchange(block.sum[j], 0);
       sums->sum_squares[j] += std::exchange(block.sum_squares[j], 0);
     }
-    // Of two zeros the later one stays, as the vector instructions have it.
-    if (!(sums->minimum[j] < value)) sums->minimum[j] = value;
-    if (!(sums->maximum[j] > value)) sums->maximum[j] = value;
+    // Of two zeros the earlier one stays.
+    if (value < sums->minimum[j]) sums->minimum[j] = value;
+    if (value > sums->maximum[j]) sums->maximum[j] = value;
   }
 }
 
 struct State {
   std::vector<double> mean, mean_tail, m2, m2_tail;
+
+  MutableColumns columns() {
+    return {mean.data(),    mean_tail.data(), m2.data(),
+            m2_tail.data(), nullptr,          nullptr};
+  }
 
   void ExpectSameAs(const State& want) const {
     ExpectSame(mean, want.mean);
@@ -158,6 +167,10 @@ void MergeFoldByHand(double rows, double rows_before, const Sums& sums,
 
 struct Table {
   std::vector<double> offset, offset_tail, scale;
+
+  ForwardColumns columns() const {
+    return {offset.data(), offset_tail.data(), scale.data()};
+  }
 };
 
 template <typename T>
@@ -184,18 +197,8 @@ Table RandomTable(Random& random, size_t features) {
           NormalValues(random, features, 1, 0.3)};
 }
 
-// One instruction set of this CPU.
-class KernelsTest : public testing::TestWithParam<int64_t> {
+class KernelsTest : public DispatchTest {
  protected:
-  KernelsTest() {
-    hwy::SetSupportedTargetsForTest(GetParam());
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-  }
-  ~KernelsTest() override {
-    hwy::SetSupportedTargetsForTest(0);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-  }
-
   template <typename T>
   void TestFoldRows() {
     for (const Shape& shape : Shapes()) {
@@ -205,8 +208,7 @@ class KernelsTest : public testing::TestWithParam<int64_t> {
       Unaligned<T> unaligned(x, shape.misalignment());
       Sums got(shape.features), want(shape.features);
       FoldRows(unaligned.data(), shape.rows, shape.features, shift.data(),
-               got.sum.data(), got.sum_squares.data(), got.minimum.data(),
-               got.maximum.data());
+               got.columns());
       FoldRowsByHand(x, shape, shift, &want);
       ASSERT_NO_FATAL_FAILURE(got.ExpectSameAs(want));
     }
@@ -222,8 +224,7 @@ class KernelsTest : public testing::TestWithParam<int64_t> {
       Unaligned<T> out(std::vector<T>(x.size()), 7 - shape.misalignment());
       uint64_t clipped = 5, clipped_by_hand = 5;  // is added to
       ASSERT_TRUE(ApplyRows(in.data(), shape.rows, shape.features,
-                            table.offset.data(), table.offset_tail.data(),
-                            table.scale.data(), clip, out.data(), &clipped));
+                            table.columns(), clip, out.data(), &clipped));
       ASSERT_EQ(out.values(),
                 ApplyRowsByHand(x, table, clip, &clipped_by_hand));
       ASSERT_EQ(clipped, clipped_by_hand);
@@ -239,8 +240,9 @@ class KernelsTest : public testing::TestWithParam<int64_t> {
     const std::vector<double> zero(shape.features);
     const std::vector<double> scales(shape.features, scale);
     uint64_t clipped = 0;
-    return ApplyRows(x.data(), shape.rows, shape.features, zero.data(),
-                     zero.data(), scales.data(), clip, z.data(), &clipped);
+    return ApplyRows(x.data(), shape.rows, shape.features,
+                     {zero.data(), zero.data(), scales.data()}, clip, z.data(),
+                     &clipped);
   }
 
   template <typename T>
@@ -278,8 +280,7 @@ TEST_P(KernelsTest, FoldRowsAddsToWhatIsThere) {
   const auto shift = NormalValues(random_, shape.features, 3, 1);
   Sums got(shape.features), want(shape.features);
   for (int i = 0; i < 3; ++i) {
-    FoldRows(x.data(), shape.rows, shape.features, shift.data(), got.sum.data(),
-             got.sum_squares.data(), got.minimum.data(), got.maximum.data());
+    FoldRows(x.data(), shape.rows, shape.features, shift.data(), got.columns());
     FoldRowsByHand(x, shape, shift, &want);
   }
   got.ExpectSameAs(want);
@@ -297,9 +298,9 @@ TEST_P(KernelsTest, MergeFoldIsTheScalarLoop) {
                 NormalValues(random_, features, 1e5, 1e2),
                 NormalValues(random_, features, 0, 1e-11)};
       State want = got;
-      MergeFold(features, rows, before, sums.sum.data(),
-                sums.sum_squares.data(), got.mean.data(), got.mean_tail.data(),
-                got.m2.data(), got.m2_tail.data());
+      const MutableColumns columns = got.columns();
+      MergeFold(features, rows, before, sums.columns(), columns.AsConst(),
+                columns);
       MergeFoldByHand(rows, before, sums, &want);
       ASSERT_NO_FATAL_FAILURE(got.ExpectSameAs(want)) << features;
     }
@@ -328,21 +329,15 @@ TEST_P(KernelsTest, NoRowsChangeNothing) {
   Sums sums(3);
   const Sums before = sums;
   const double shift[3] = {};
-  FoldRows<float>(nullptr, 0, 3, shift, sums.sum.data(),
-                  sums.sum_squares.data(), sums.minimum.data(),
-                  sums.maximum.data());
+  FoldRows<float>(nullptr, 0, 3, shift, sums.columns());
   sums.ExpectSameAs(before);
   uint64_t clipped = 0;
-  EXPECT_TRUE(ApplyRows<double>(nullptr, 0, 3, shift, shift, shift, 1, nullptr,
-                                &clipped));
+  EXPECT_TRUE(ApplyRows<double>(nullptr, 0, 3, {shift, shift, shift}, 1,
+                                nullptr, &clipped));
   EXPECT_EQ(clipped, 0u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, KernelsTest,
-                         testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
-                         [](const auto& test) {
-                           return hwy::TargetName(test.param);
-                         });
+STREAMNORM_FOR_ALL_TARGETS(KernelsTest);
 
 }  // namespace
 }  // namespace streamnorm
