@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cassert>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "server/clock.h"
 #include "server/errors.h"
+#include "stats/fused_update.h"
 
 namespace streamnorm {
 namespace {
@@ -78,25 +80,32 @@ absl::StatusOr<NormalizeOutcome> Normalizer::Normalize(
   Workspace& w = ThreadWorkspace();
   NormalizeOutcome outcome;
   NonfinitePolicies policies;
+  bool counted = false;
   {
     MutexLock lock(&mu_);
     policies = definition_.nonfinite;
     const auto admission = Check(call);
     if (!admission.ok()) return admission.status();
-    if (auto s = FoldBatch(call, *admission); !s.ok()) return s;
-    std::optional<bool> warming_up;
-    if (output != nullptr) {
-      auto s = PrepareOutput(call, *admission, output, &warming_up.emplace());
-      if (!s.ok()) return s;
+    Prepared prepared;
+    if (auto s = Prepare(call, *admission, output, &prepared); !s.ok()) {
+      return s;
     }
     if (auto s = Audit(call.source, *admission, w.next); !s.ok()) return s;
     if (auto s = OpenLedger(call.source, *admission); !s.ok()) return s;
-    const uint64_t counted = Accept(call.source, *admission, w.next);
-    outcome.update = Outcome(call.source, *admission, counted);
-    if (warming_up) outcome.update.warming_up = *warming_up;
-    if (counted != 0) outcome.nonfinite_values = w.extremes.nonfinite_values;
+    const uint64_t rows = Accept(call.source, *admission, &w.next);
+    outcome.update = Outcome(call.source, *admission, rows);
+    outcome.update.warming_up =
+        prepared.warming_up.value_or(outcome.update.warming_up);
+    outcome.clipped_values = prepared.clipped_values;
+    if (prepared.answered) return outcome;
+    counted = *admission == Admission::kCount;
+    if (counted) outcome.nonfinite_values = w.extremes.nonfinite_values;
   }
   if (output == nullptr) return outcome;
+  if (counted && outcome.nonfinite_values == 0) {
+    outcome.clipped_values = ApplyCounted(call.input, w.scaling, output);
+    return outcome;
+  }
   const ApplyResult applied = Apply(call.input, w.scaling, policies, output);
   if (auto s = CheckValues(applied.problem, call.input, id_); !s.ok()) return s;
   outcome.nonfinite_values = applied.nonfinite_values;
@@ -111,6 +120,35 @@ absl::StatusOr<Normalizer::Admission> Normalizer::Check(
   return Admit(call.source);
 }
 
+absl::Status Normalizer::Prepare(const NormalizeCall& call, Admission admission,
+                                 uint8_t* output, Prepared* prepared) const {
+  prepared->answered =
+      FoldAndAnswer(call, admission, output, &prepared->clipped_values);
+  if (prepared->answered) {
+    prepared->warming_up = false;
+    return absl::OkStatus();
+  }
+  if (auto s = FoldBatch(call, admission); !s.ok()) return s;
+  if (output == nullptr) return absl::OkStatus();
+  return PrepareOutput(call, admission, output,
+                       &prepared->warming_up.emplace());
+}
+
+bool Normalizer::FoldAndAnswer(const NormalizeCall& call, Admission admission,
+                               uint8_t* output, uint64_t* clipped) const {
+  if (admission != Admission::kCount || output == nullptr) return false;
+  const Moments& before = state_.moments;
+  const bool after = call.mode == Mode::kUpdateThenNormalize;
+  const uint64_t rows = before.row_count() + (after ? call.input.rows : 0);
+  if (rows < definition_.warm_up.minimum_rows ||
+      !CheckRowCount("", before.row_count(), call.input.rows, id_).ok()) {
+    return false;
+  }
+  return FoldAndNormalize(call.input, definition_.scaling,
+                          after ? Basis::kAfter : Basis::kBefore, before,
+                          &ThreadWorkspace().next, output, clipped);
+}
+
 absl::Status Normalizer::FoldBatch(const NormalizeCall& call,
                                    Admission admission) const {
   if (admission != Admission::kCount) return absl::OkStatus();
@@ -120,9 +158,8 @@ absl::Status Normalizer::FoldBatch(const NormalizeCall& call,
     return s;
   }
   Workspace& w = ThreadWorkspace();
-  w.next = state_.moments;
-  const ValueProblem problem =
-      Fold(call.input, definition_.nonfinite, &w.next, &w.extremes);
+  const ValueProblem problem = FoldOnto(call.input, definition_.nonfinite,
+                                        state_.moments, &w.next, &w.extremes);
   return CheckValues(problem, call.input, id_);
 }
 
@@ -169,6 +206,7 @@ absl::StatusOr<UpdateOutcome> Normalizer::MergeMoments(
         !s.ok()) {
       return s;
     }
+    w.next.CopyCounts(state_.moments);
     w.next = state_.moments;
     w.next.Merge(*call.moments);
     size_t feature = 0;
@@ -190,7 +228,7 @@ absl::StatusOr<UpdateOutcome> Normalizer::MergeMoments(
   }
   if (auto s = Audit(call.source, *admission, w.next); !s.ok()) return s;
   if (auto s = OpenLedger(call.source, *admission); !s.ok()) return s;
-  const uint64_t counted = Accept(call.source, *admission, w.next);
+  const uint64_t counted = Accept(call.source, *admission, &w.next);
   UpdateOutcome outcome = Outcome(call.source, *admission, counted);
   if (warming_up) outcome.warming_up = *warming_up;
   return outcome;
@@ -530,11 +568,11 @@ absl::Status Normalizer::OpenLedger(const UpdateSource& source,
 }
 
 uint64_t Normalizer::Accept(const UpdateSource& source, Admission admission,
-                            const Moments& next) {
+                            Moments* next) {
   if (admission == Admission::kConsume) NoteSequence(source, 0);
   if (admission != Admission::kCount) return 0;
-  const uint64_t rows = next.row_count() - state_.moments.row_count();
-  state_.moments = next;
+  const uint64_t rows = next->row_count() - state_.moments.row_count();
+  std::swap(state_.moments, *next);
   ++state_.revision;
   state_.update_time_us = NowMicros();
   if (source.session == nullptr) {

@@ -226,6 +226,20 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
   // thread's workspace.
   absl::StatusOr<Admission> Check(const NormalizeCall& call) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  struct Prepared {
+    bool answered = false;           // the output is complete
+    std::optional<bool> warming_up;  // where there is an output
+    uint64_t clipped_values = 0;     // if answered
+  };
+  absl::Status Prepare(const NormalizeCall& call, Admission admission,
+                       uint8_t* output, Prepared* prepared) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // What Prepare does: small batches in one go, if nothing about them is
+  // special; else fold, then look what the answer will be.
+  bool FoldAndAnswer(const NormalizeCall& call, Admission admission,
+                     uint8_t* output, uint64_t* clipped) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status FoldBatch(const NormalizeCall& call, Admission admission) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status PrepareOutput(const NormalizeCall& call, Admission admission,
@@ -242,9 +256,10 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
   absl::Status OpenLedger(const UpdateSource& source, Admission admission)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  // Makes the update take effect; returns how many rows it counted.
+  // Makes the update take effect; returns how many rows it counted. `*next` has
+  // the moments of before afterwards.
   uint64_t Accept(const UpdateSource& source, Admission admission,
-                  const Moments& next) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+                  Moments* next) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // The rows of the request itself, where WarmUpAnswer::kCenter can find them:
   // one of the two, or neither.

@@ -133,7 +133,9 @@ void AddExtremes(ChunkSums* sums, BatchExtremes* extremes) {
 }
 
 void CopyUnlessSame(const Moments& before, Moments* after) {
-  if (&before != after) *after = before;
+  if (&before == after) return;
+  after->CopyCounts(before);
+  *after = before;
 }
 
 // The sums of `rows` rows around the mean of `before`, which has one count for
