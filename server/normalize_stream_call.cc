@@ -15,7 +15,7 @@ constexpr size_t kMaxPending = 64;
 // No further request is read while those in the server are larger than this: a
 // large batch is worked on while gRPC receives the next one. It is what a
 // client that never reads can make the server keep, besides its answers
-// (docs/decisions/0006-buffers-of-slow-readers.md).
+// (docs/decisions/0007-buffers-of-slow-readers.md).
 constexpr size_t kMaxPendingBytes = size_t{512} << 10;
 
 // Larger messages are not kept for reuse.
