@@ -5,6 +5,7 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "client/loss_error.h"
 #include "client/streamnorm_client.h"
 #include "google/rpc/status.pb.h"
 
@@ -24,6 +25,28 @@ absl::Status TimedOut() {
   return absl::DeadlineExceededError(
       "not answered in time; what was sent stays in the session's buffer and "
       "is delivered by the next call: don't send it again");
+}
+
+// True if a refusal by `why` means that rows are gone that the client counts
+// on. Those of a deleted normalizer went with it.
+bool IsLoss(const OutgoingRequest& update, const absl::Status& why) {
+  return update.counts && (update.discard || update.answered) &&
+         ErrorReason(why) != "NORMALIZER_NOT_FOUND";
+}
+
+// `update`, whose answer nobody waits for, was refused when it was delivered:
+// again, after a crash, or at last, after its call had timed out.
+absl::Status UpdateLost(const OutgoingRequest& update,
+                        const absl::Status& why) {
+  return LossError(
+      "UPDATE_LOST",
+      absl::StrCat(update.name(), " update ", update.sequence(),
+                   update.answered ? " was answered, lost in a crash of the "
+                                     "server and sent again: "
+                                   : " was not answered in time and was "
+                                     "delivered later: ",
+                   "the server refuses it now: ", why.message(),
+                   "; its rows are not counted; open a new session"));
 }
 
 // True where the session can't go on: someone else has it, or it is gone.
@@ -134,6 +157,7 @@ absl::StatusOr<v1::MergeMomentsResponse> ClientSession::CallMerge(
   if (IsRetryable(status)) return status;
   if (EndsSession(status)) return Fail(status);
   outbox_.Refused(merge);
+  if (IsLoss(*merge, status)) return Fail(UpdateLost(*merge, status));
   return status;
 }
 
@@ -296,6 +320,7 @@ absl::Status ClientSession::HandleAnswer(
     return absl::OkStatus();
   }
   outbox_.Refused(request);
+  if (IsLoss(*request, status)) return Fail(UpdateLost(*request, status));
   Deliver(*request, std::move(status));
   return absl::OkStatus();
 }

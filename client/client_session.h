@@ -37,7 +37,8 @@ namespace streamnorm {
 // update stays in the buffer and is delivered by a later call; don't send its
 // rows again. After DATA_LOSS (the server lost what it had promised, and the
 // message names the range; or it has other rows of this session than it told,
-// ROWS_MISMATCH) and ABORTED/EPOCH_FENCED (someone else resumed this
+// ROWS_MISMATCH; or it refuses to take an answered update again,
+// UPDATE_LOST) and ABORTED/EPOCH_FENCED (someone else resumed this
 // session) every call fails with that error: open a new session.
 //
 // Not thread safe. Outlives its Client if need be.

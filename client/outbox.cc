@@ -4,10 +4,9 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "client/counted.h"
-#include "google/rpc/error_details.pb.h"
+#include "client/loss_error.h"
 
 namespace streamnorm {
 namespace {
@@ -18,15 +17,11 @@ constexpr uint64_t kSequenceWindow = 1024;
 
 // The server lost what it had promised. `lost` names it.
 absl::Status HistoryLost(const std::string& lost) {
-  absl::Status status = absl::DataLossError(absl::StrCat(
-      "the server lost what it had on disk and this client no longer has: ",
-      lost, "; open a new session, and send these rows again if you can"));
-  google::rpc::ErrorInfo info;
-  info.set_reason("HISTORY_LOST");
-  info.set_domain("streamnorm");
-  status.SetPayload("type.googleapis.com/google.rpc.ErrorInfo",
-                    absl::Cord(info.SerializeAsString()));
-  return status;
+  return LossError(
+      "HISTORY_LOST",
+      absl::StrCat(
+          "the server lost what it had on disk and this client no longer has: ",
+          lost, "; open a new session, and send these rows again if you can"));
 }
 
 }  // namespace

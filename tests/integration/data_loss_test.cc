@@ -50,6 +50,28 @@ class DataLossTest : public testing::Test {
   std::unique_ptr<Client> client_;
 };
 
+TEST_F(DataLossTest, AnAnsweredUpdateThatIsRefusedWhenSentAgainIsNamed) {
+  ASSERT_TRUE(client_->GetOrCreateNormalizer("m", 1).ok());
+  auto session = *client_->OpenSession("unlucky");
+  SendDurably(session.get(), 1);
+  server_.Kill();
+  auto slow = Flags();
+  slow.emplace_back("--commit_interval_ms=60000");
+  server_.Restart(slow, {});
+  ASSERT_TRUE(Send(session.get(), "m").ok());
+  server_.Kill();  // before a commit
+  auto full = Flags();
+  full.emplace_back("--max_ledgers=1");  // that of "n"
+  server_.Restart(full, {});
+
+  const auto lost = session->Barrier().status();
+  EXPECT_TRUE(absl::IsDataLoss(lost)) << lost;
+  EXPECT_EQ(ErrorReason(lost), "UPDATE_LOST");
+  EXPECT_THAT(std::string(lost.message()),
+              HasSubstr("normalizers/m update 1 was answered"));
+  EXPECT_EQ(ErrorReason(Send(session.get()).status()), "UPDATE_LOST");
+}
+
 TEST_F(DataLossTest, AnOlderDiskIsRefusedAndItsClientsAreToldWhatIsGone) {
   auto ahead = *client_->OpenSession("ahead");
   auto untouched = *client_->OpenSession("untouched");
