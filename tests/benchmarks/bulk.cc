@@ -137,24 +137,30 @@ absl::Status IdleStreams::Add(
   return added->Wait();
 }
 
-absl::StatusOr<Side> InTurnSide(const ServerProcess& server,
-                                const std::shared_ptr<grpc::Channel>& channel,
-                                std::vector<RawTarget> targets) {
+absl::StatusOr<std::shared_ptr<RawMessages>> InTurnMessages(
+    const std::shared_ptr<grpc::Channel>& channel,
+    std::vector<RawTarget> targets) {
   auto session = OpenRawSession(channel);
   if (!session.ok()) return session.status();
-  const auto messages = std::make_shared<RawMessages>(
-      *std::move(session), std::move(targets), 4, kManyFeatures);
+  return std::make_shared<RawMessages>(*std::move(session), std::move(targets),
+                                       4, kManyFeatures);
+}
+
+Side InTurnSide(const ServerProcess& server,
+                const std::shared_ptr<grpc::Channel>& channel,
+                const std::shared_ptr<RawMessages>& messages,
+                size_t in_flight) {
   RawTraffic traffic;
   traffic.method = "NormalizeStream";
-  traffic.in_flight = 1;
+  traffic.in_flight = in_flight;
   traffic.next = [messages] { return messages->Next(); };
   traffic.least_answer_bytes = messages->payload_bytes();
-  return Side{server.pid(),
-              Connecting(1,
-                         [channel, traffic](size_t)
-                             -> absl::StatusOr<std::unique_ptr<LoadClient>> {
-                           return std::make_unique<RawClient>(channel, traffic);
-                         })};
+  return {server.pid(),
+          Connecting(1,
+                     [channel, traffic](size_t)
+                         -> absl::StatusOr<std::unique_ptr<LoadClient>> {
+                       return std::make_unique<RawClient>(channel, traffic);
+                     })};
 }
 
 // proc(5), /proc/PID/statm: the second number, in pages.

@@ -47,11 +47,17 @@ class IdleStreams {
   std::vector<std::unique_ptr<Stream>> streams_;
 };
 
-// 4x32 over a stream, one in flight, each of `targets` in turn, all in one
-// session that lasts as long as what this answers.
-absl::StatusOr<Side> InTurnSide(const ServerProcess& server,
-                                const std::shared_ptr<grpc::Channel>& channel,
-                                std::vector<RawTarget> targets);
+// 4x32 for each of `targets` in turn, all in one session.
+absl::StatusOr<std::shared_ptr<RawMessages>> InTurnMessages(
+    const std::shared_ptr<grpc::Channel>& channel,
+    std::vector<RawTarget> targets);
+
+// Those over a stream. They go on where another side with the same messages
+// stopped.
+Side InTurnSide(const ServerProcess& server,
+                const std::shared_ptr<grpc::Channel>& channel,
+                const std::shared_ptr<RawMessages>& messages,
+                size_t in_flight = 1);
 
 // What a process has in memory (RSS).
 double ResidentBytes(pid_t pid);

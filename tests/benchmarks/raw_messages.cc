@@ -48,6 +48,7 @@ RawMessages::RawMessages(RawSession session, std::vector<RawTarget> targets,
 
 // Fields of a message may come in pieces: first all but the input, then that.
 grpc::ByteBuffer RawMessages::Next() {
+  ++made_;
   RawTarget& target = targets_[next_];
   next_ = next_ + 1 == targets_.size() ? 0 : next_ + 1;
   v1::NormalizeRequest head;

@@ -46,6 +46,8 @@ class RawMessages {
 
   grpc::ByteBuffer Next();
 
+  size_t made() const { return made_; }
+
   // Of the batch's values alone.
   size_t payload_bytes() const { return payload_bytes_; }
 
@@ -53,6 +55,7 @@ class RawMessages {
   const RawSession session_;
   std::vector<RawTarget> targets_;
   size_t next_ = 0;
+  size_t made_ = 0;
   size_t payload_bytes_ = 0;
   grpc::Slice input_;
 };

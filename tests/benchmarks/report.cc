@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstdlib>
 #include <fstream>
 #include <string_view>
 
@@ -113,10 +114,12 @@ std::string DescribeMachine() {
   uname(&names);
   const double gib = static_cast<double>(sysconf(_SC_PHYS_PAGES)) *
                      static_cast<double>(sysconf(_SC_PAGESIZE)) / (1 << 30);
-  return absl::StrFormat("%s, %d cores, %s, %.0f GiB, %s %s",
-                         CpuInfo("model name"), sysconf(_SC_NPROCESSORS_ONLN),
-                         VectorInstructions(), gib, names.sysname,
-                         names.release);
+  double load = 0;
+  getloadavg(&load, 1);
+  return absl::StrFormat(
+      "%s, %d cores, %s, %.0f GiB, %s %s; load %.1f before this run",
+      CpuInfo("model name"), sysconf(_SC_NPROCESSORS_ONLN),
+      VectorInstructions(), gib, names.sysname, names.release, load);
 }
 
 }  // namespace streamnorm

@@ -47,8 +47,8 @@ class Report {
 absl::Status PrintFact(const std::string& name, double value,
                        const std::string& unit, Goal goal = {});
 
-// CPU model, cores, vector instructions, memory and kernel, for a person who
-// compares two runs.
+// CPU model, cores, vector instructions, memory, kernel, and what else was
+// running, for a person who compares two runs.
 std::string DescribeMachine();
 
 }  // namespace streamnorm

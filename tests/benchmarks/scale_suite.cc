@@ -36,6 +36,10 @@ constexpr std::array<size_t, 6> kNormalizers = {1,     10,     100,
 constexpr std::array<size_t, 4> kSessions = {10, 100, 1'000, 9'000};
 constexpr double kMiB = 1 << 20;
 
+// Shorter measurements are no measurements: they only show that it runs.
+constexpr double kLeastSeconds = 0.05;
+constexpr size_t kMostIfShorter = 100;
+
 absl::Status Point(const std::string& curve, const std::string& series,
                    double x, double y) {
   const auto s = Print(
@@ -138,6 +142,7 @@ absl::Status StartPoint(const Peers& peers, const std::string& name,
 absl::Status Normalizers(Peers* peers, const Timing& timing) {
   std::vector<RawTarget> targets;
   for (const size_t count : kNormalizers) {
+    if (timing.seconds < kLeastSeconds && count > kMostIfShorter) break;
     Say(absl::StrCat("measuring ", count, " normalizers ..."));
     auto server = peers->StartServer("grown");
     if (!server.ok()) return server.status();
@@ -151,11 +156,11 @@ absl::Status Normalizers(Peers* peers, const Timing& timing) {
                    ResidentBytes((*server)->pid()) / kMiB);
     if (!s.ok()) return s;
     for (const bool in_turn : {false, true}) {
-      const auto side = InTurnSide(
-          **server, channel,
-          in_turn ? targets : std::vector<RawTarget>{targets.back()});
-      if (!side.ok()) return side.status();
-      const auto rounds = Alone(*side, timing);
+      const auto messages = InTurnMessages(
+          channel, in_turn ? targets : std::vector<RawTarget>{targets.back()});
+      if (!messages.ok()) return messages.status();
+      const auto rounds =
+          Alone(InTurnSide(**server, channel, *messages), timing);
       if (!rounds.ok()) return rounds.status();
       s = Point("normalizers", in_turn ? "each in turn" : "one of them", x,
                 rounds->Ours(&Measured::p50_us));
@@ -174,6 +179,7 @@ absl::Status Sessions(Peers* peers, const Timing& timing) {
   const auto channel = ConnectRaw((*server)->address());
   size_t open = 0;
   for (const size_t sessions : kSessions) {
+    if (timing.seconds < kLeastSeconds && sessions > kMostIfShorter) break;
     Say(absl::StrCat("measuring ", sessions, " sessions ..."));
     if (auto s = OpenManySessions(channel, sessions - open); !s.ok()) return s;
     open = sessions;
