@@ -19,7 +19,7 @@ namespace streamnorm {
 struct Timing {
   int rounds = 5;
   double seconds = 1;
-  double warm_up_seconds = 0.2;
+  double warm_up_seconds = 0.1;
 };
 
 using LoadClients = std::vector<std::unique_ptr<LoadClient>>;

@@ -40,18 +40,29 @@ constexpr Work kOnOne = {8, 64, 4, 32, 1};
 constexpr Work kOnMany = {8, 64, 4, 32, 8};
 constexpr double kOnOneGoal = 0.87;
 
-constexpr Work kSmall = {1, 1, 4, 32};
-constexpr Work kLarge = {1, 1, 8192, 1024};
+constexpr Work kSmallStream = {1, 1, 4, 32};
+constexpr Work kLargeStream = {1, 1, 8192, 1024};
 constexpr double kBesideGoalUs = 1000;
 constexpr double kBesideGoalRatio = 8;
+
+// A dozen of the largest messages go through in a second: longer rounds, and
+// fewer of them.
+Timing TimingFor(const Work& work, const Timing& timing) {
+  constexpr size_t kLarge = size_t{1} << 20;
+  constexpr int kTimes = 3;
+  if (work.rows * work.features < kLarge) return timing;
+  return {(timing.rounds + kTimes - 1) / kTimes, timing.seconds * kTimes,
+          timing.warm_up_seconds};
+}
 
 absl::Status CompareWithEcho(const ServerProcess& server,
                              const ServerProcess& echo, const Timing& timing) {
   Report report("NORMALIZE / ECHO");
   for (const Cell& cell : kCells) {
     Say(absl::StrCat("measuring ", cell.name, " ..."));
-    const auto compared = Compare(SessionSide(server, cell.work),
-                                  PlainSide(echo, cell.work), timing);
+    const auto compared =
+        Compare(SessionSide(server, cell.work), PlainSide(echo, cell.work),
+                TimingFor(cell.work, timing));
     if (!compared.ok()) return compared.status();
     report.Add(cell.name, *compared, Goal::AtLeast(cell.goal),
                Goal::AtMost(kP99Goal));
@@ -74,8 +85,8 @@ absl::Status CompareOneWithMany(const ServerProcess& server,
 absl::Status BesideALargeBatch(const ServerProcess& server,
                                const Timing& timing) {
   Say("measuring a small stream beside a large one ...");
-  const Side small = SessionSide(server, kSmall);
-  const Side large = SessionSide(server, kLarge);
+  const Side small = SessionSide(server, kSmallStream);
+  const Side large = SessionSide(server, kLargeStream);
   Comparison compared;
   for (int round = 0; round < timing.rounds; ++round) {
     const auto alone = Measure(small, timing);
