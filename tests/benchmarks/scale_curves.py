@@ -3,7 +3,7 @@
   scale_curves.py BUILD DIRECTORY [--rounds N] [--seconds S] [--points FILE]
 
 Runs the scale suite of BUILD's streamnorm-benchmark, or takes the points that
-an earlier run printed. Every axis is logarithmic but that of a start.
+an earlier run printed. All axes are logarithmic.
 """
 
 import argparse
@@ -16,14 +16,15 @@ import matplotlib
 
 matplotlib.use("Agg")  # to files, without a screen
 import matplotlib.pyplot as plt  # noqa: E402  after the line above
-from matplotlib.ticker import FuncFormatter, NullLocator  # noqa: E402
+from matplotlib.ticker import (FuncFormatter, LogLocator,  # noqa: E402
+                               NullLocator)
 
 # curve: (title, x axis, y axis)
 CURVES = {
     "rows": ("A batch of more rows (32 FP32 features)",
-             "rows in a batch", "time until the answer, p50 (µs)"),
+             "rows in a batch", "time per message, p50 (µs)"),
     "features": ("A batch of more features (4 FP32 rows)",
-                 "features", "time until the answer, p50 (µs)"),
+                 "features", "time per message, p50 (µs)"),
     "normalizers": ("More normalizers (4 x 32, one message in flight)",
                     "normalizers in the server",
                     "time until the answer, p50 (µs)"),
@@ -31,12 +32,16 @@ CURVES = {
                 "clients", "messages per second, all together"),
     "sessions": ("More sessions (4 x 32, one message in flight)",
                  "open sessions", "time until the answer, p50 (µs)"),
-    "memory": ("Memory of the server",
-               "how many there are", "resident memory (MiB)"),
-    "start": ("A start, until one is answered (32 features each)",
+    "memory": ("Memory of the server, with one client",
+               "normalizers of 32 features; sessions",
+               "resident memory (MiB)"),
+    "start": ("A start with so many normalizers, until a request is answered",
               "size of the database (MiB)", "time (s)"),
 }
-MARKERS = ["o", "s", "^"]
+
+# Line and marker: what is compared has one colour, CPU is dashed.
+STYLES = [("C0", "o", "-"), ("C1", "s", "-"), ("C0", "o", "--"),
+          ("C1", "s", "--")]
 
 
 def read_points(lines):
@@ -52,11 +57,34 @@ def read_points(lines):
 
 
 def short(value, _=None):
-    """1200 -> 1.2k"""
+    """2048 -> 2,048; 10000 -> 10k"""
     for limit, suffix in ((1e6, "M"), (1e3, "k")):
-        if value >= limit:
+        if value >= limit and value % limit == 0:
             return f"{value / limit:g}{suffix}"
-    return f"{value:g}"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
+
+
+def apart(values):
+    """Without those that a tick's label of the next one would cover."""
+    values = sorted(set(values))
+    return [a for a, b in zip(values, values[1:] + [float("inf")])
+            if b > 1.5 * a]
+
+
+def scale(axes, ticks):
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    if high / low < 30:  # else a nearly flat line would look steep
+        middle = (low * high) ** 0.5
+        axes.set_ylim(middle / 30 ** 0.5, middle * 30 ** 0.5)
+    if ticks:
+        axes.set_xticks(apart(ticks))
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(short))
 
 
 def draw_start(axes, series):
@@ -64,33 +92,21 @@ def draw_start(axes, series):
     points = sorted((*point, int(name)) for name, some in series.items()
                     for point in some)
     axes.plot([p[0] for p in points], [p[1] for p in points], marker="o")
+    axes.margins(y=0.15)
+    scale(axes, None)
     for size, seconds, normalizers in points:
-        if normalizers >= 1000:  # those below lie on top of one another
-            axes.annotate(f"{short(normalizers)} normalizers",
-                          (size, seconds), xytext=(-8, 8), ha="right",
-                          textcoords="offset points")
-    axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0, top=1.15 * max(p[1] for p in points))
+        axes.annotate(short(normalizers), (size, seconds), xytext=(0, 8),
+                      ha="center", textcoords="offset points")
 
 
 def draw_series(axes, series):
-    for marker, (name, points) in zip(MARKERS, series.items()):
+    for (colour, marker, line), (name, points) in zip(STYLES, series.items()):
         points.sort()
         axes.plot([p[0] for p in points], [p[1] for p in points],
-                  marker=marker, label=name)
-    ticks = sorted({p[0] for points in series.values() for p in points})
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xticks(ticks)
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(short))
-    axes.yaxis.set_major_formatter(FuncFormatter(short))
-    low, high = axes.get_ylim()
-    if high / low < 30:  # else a nearly flat line would look steep
-        middle = (low * high) ** 0.5
-        axes.set_ylim(middle / 30 ** 0.5, middle * 30 ** 0.5)
+                  color=colour, marker=marker, linestyle=line, label=name)
+    scale(axes, [p[0] for points in series.values() for p in points])
     if len(series) > 1:
-        axes.legend()
+        axes.legend(fontsize=9)
 
 
 def draw(curve, series, directory):
