@@ -22,9 +22,9 @@ from matplotlib.ticker import (FuncFormatter, LogLocator,  # noqa: E402
 # curve: (title, x axis, y axis)
 CURVES = {
     "rows": ("A batch of more rows (32 FP32 features)",
-             "rows in a batch", "time per message, p50 (µs)"),
+             "rows in a batch", "time per message (µs)"),
     "features": ("A batch of more features (4 FP32 rows)",
-                 "features", "time per message, p50 (µs)"),
+                 "features", "time per message (µs)"),
     "normalizers": ("More normalizers (4 x 32, one message in flight)",
                     "normalizers in the server",
                     "time until the answer, p50 (µs)"),
@@ -106,7 +106,7 @@ def draw_series(axes, series):
                   color=colour, marker=marker, linestyle=line, label=name)
     scale(axes, [p[0] for points in series.values() for p in points])
     if len(series) > 1:
-        axes.legend(fontsize=9)
+        axes.legend(fontsize=9, loc="upper left")
 
 
 def draw(curve, series, directory):

@@ -40,7 +40,11 @@ constexpr double kMiB = 1 << 20;
 
 // Shorter measurements are no measurements: they only show that it runs.
 constexpr double kLeastSeconds = 0.05;
-constexpr size_t kMostIfShorter = 100;
+constexpr size_t kMostIfShorter = 10;
+
+bool IsLeftOut(const Timing& timing, size_t size) {
+  return timing.seconds < kLeastSeconds && size > kMostIfShorter;
+}
 
 absl::Status Point(const std::string& curve, const std::string& series,
                    double x, double y) {
@@ -74,8 +78,8 @@ absl::Status BatchPoint(Peers* peers, const Timing& timing,
   const Field time = &Measured::p50_us;
   const Field cpu = &Measured::server_cpu_us;
   for (const auto& [series, y] :
-       {std::pair("StreamNorm, until the answer", compared->Ours(time)),
-        std::pair("echo, until the answer", compared->Peers(time)),
+       {std::pair("StreamNorm, p50 until the answer", compared->Ours(time)),
+        std::pair("echo, p50 until the answer", compared->Peers(time)),
         std::pair("StreamNorm, CPU of the server", compared->Ours(cpu)),
         std::pair("echo, CPU of the server", compared->Peers(cpu))}) {
     if (auto s = Point(curve, series, x, y); !s.ok()) return s;
@@ -85,11 +89,13 @@ absl::Status BatchPoint(Peers* peers, const Timing& timing,
 
 absl::Status Batches(Peers* peers, const Timing& timing) {
   for (const size_t rows : kRows) {
+    if (IsLeftOut(timing, rows)) break;
     auto s = BatchPoint(peers, timing, "rows", static_cast<double>(rows),
                         {1, 1, rows, 32});
     if (!s.ok()) return s;
   }
   for (const size_t features : kFeatures) {
+    if (IsLeftOut(timing, features)) break;
     auto s = BatchPoint(peers, timing, "features",
                         static_cast<double>(features), {1, 1, 4, features});
     if (!s.ok()) return s;
@@ -101,6 +107,7 @@ absl::Status Clients(Peers* peers, const Timing& timing) {
   const auto server = peers->Server();
   if (!server.ok()) return server.status();
   for (const size_t clients : kClients) {
+    if (IsLeftOut(timing, clients)) break;
     Say(absl::StrCat("measuring ", clients, " clients ..."));
     const auto compared =
         Compare(SessionSide(**server, {clients, 1, 4, 32, 1}),
@@ -162,7 +169,7 @@ absl::Status StartPoint(const Peers& peers, const std::string& name,
 absl::Status Normalizers(Peers* peers, const Timing& timing) {
   std::vector<RawTarget> targets;
   for (const size_t count : kNormalizers) {
-    if (timing.seconds < kLeastSeconds && count > kMostIfShorter) break;
+    if (IsLeftOut(timing, count)) break;
     Say(absl::StrCat("measuring ", count, " normalizers ..."));
     auto server = peers->StartServer("grown");
     if (!server.ok()) return server.status();
@@ -199,7 +206,7 @@ absl::Status Sessions(Peers* peers, const Timing& timing) {
   const auto channel = ConnectRaw((*server)->address());
   size_t open = 0;
   for (const size_t sessions : kSessions) {
-    if (timing.seconds < kLeastSeconds && sessions > kMostIfShorter) break;
+    if (IsLeftOut(timing, sessions)) break;
     Say(absl::StrCat("measuring ", sessions, " sessions ..."));
     if (auto s = OpenManySessions(channel, sessions - open); !s.ok()) return s;
     open = sessions;
