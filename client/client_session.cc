@@ -3,23 +3,13 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "client/loss_error.h"
+#include "client/normalize_channel.h"
 #include "client/streamnorm_client.h"
-#include "google/rpc/status.pb.h"
 
 namespace streamnorm {
 namespace {
-
-absl::Status FromRpcStatus(const google::rpc::Status& proto) {
-  absl::Status status(static_cast<absl::StatusCode>(proto.code()),
-                      proto.message());
-  for (const auto& detail : proto.details()) {
-    status.SetPayload(detail.type_url(), absl::Cord(detail.value()));
-  }
-  return status;
-}
 
 absl::Status TimedOut() {
   return absl::DeadlineExceededError(
@@ -61,11 +51,13 @@ bool EndsSession(const absl::Status& status) {
 ClientSession::ClientSession(std::shared_ptr<ClientConnection> connection,
                              const v1::OpenSessionResponse& opened)
     : connection_(std::move(connection)),
+      server_{opened.history_id(), opened.incarnation()},
       outbox_(opened, connection_->options) {}
 
 ClientSession::ClientSession(std::shared_ptr<ClientConnection> connection,
                              const v1::ResumeSessionResponse& resumed)
     : connection_(std::move(connection)),
+      server_{resumed.history_id(), resumed.incarnation()},
       outbox_(resumed, connection_->options) {}
 
 ClientSession::~ClientSession() = default;
@@ -106,7 +98,7 @@ absl::Status ClientSession::Submit(v1::NormalizeRequest request) {
   last_submitted_ = std::move(outgoing);
   ++answers_due_;
   // Starts the write, and takes what is there.
-  status = Pump(NormalizeChannel::kNoWait, [] { return false; });
+  status = Pump(SessionChannel::kNoWait, [] { return false; });
   return absl::IsDeadlineExceeded(status) ? absl::OkStatus() : status;
 }
 
@@ -276,19 +268,19 @@ absl::Status ClientSession::Pump(Clock::time_point deadline, Done done) {
       if (auto s = Reconnect(deadline); !s.ok()) return s;
     }
     if (outbox_.HasNext() && channel_->can_write()) {
-      channel_->Write(outbox_.TakeNext()->normalize());
+      channel_->Write(outbox_.TakeNext()->mutable_normalize());
     }
     absl::Status status;
     switch (channel_->Wait(deadline)) {
-      case NormalizeChannel::Event::kProgress:
+      case SessionChannel::Event::kProgress:
         break;
-      case NormalizeChannel::Event::kAnswer:
+      case SessionChannel::Event::kAnswer:
         status = HandleAnswer(channel_->answer());
         break;
-      case NormalizeChannel::Event::kBroken:
+      case SessionChannel::Event::kBroken:
         status = HandleBroken();
         break;
-      case NormalizeChannel::Event::kTimeout:
+      case SessionChannel::Event::kTimeout:
         return TimedOut();
     }
     if (!status.ok()) return status;
@@ -344,10 +336,10 @@ absl::Status ClientSession::HandleBroken() {
 absl::Status ClientSession::Reconnect(Clock::time_point deadline) {
   if (!failed_.ok()) return failed_;
   if (std::exchange(first_connection_, false)) {
-    channel_ = std::make_unique<NormalizeChannel>(connection_->stub.get());
+    OpenChannel();
     return absl::OkStatus();
   }
-  if (deadline == NormalizeChannel::kNoWait) return TimedOut();
+  if (deadline == SessionChannel::kNoWait) return TimedOut();
   while (true) {
     if (backoff_.count() > 0 &&
         !WaitToRetry(*connection_, backoff_, deadline)) {
@@ -381,6 +373,7 @@ absl::Status ClientSession::TryResume(Clock::time_point deadline) {
     return s;
   }
   ++reconnects_;
+  server_ = {resumed.history_id(), resumed.incarnation()};
   const auto merges = outbox_.Resume(resumed);
   if (!merges.ok()) return merges.status();
   for (const OutgoingPtr& merge : *merges) {
@@ -389,8 +382,22 @@ absl::Status ClientSession::TryResume(Clock::time_point deadline) {
       return response.status();
     }
   }
-  channel_ = std::make_unique<NormalizeChannel>(connection_->stub.get());
+  OpenChannel();
   return absl::OkStatus();
+}
+
+// Over the lane if that is to be had, else over gRPC.
+void ClientSession::OpenChannel() {
+  lane_ = nullptr;
+  if (!connection_->lane.empty()) {
+    auto lane = LaneChannel::Connect(connection_->lane, server_);
+    if (lane.ok()) {
+      lane_ = lane->get();
+      channel_ = *std::move(lane);
+      return;
+    }
+  }
+  channel_ = std::make_unique<NormalizeChannel>(connection_->stub.get());
 }
 
 absl::Status ClientSession::Fail(absl::Status status) {

@@ -12,9 +12,10 @@
 #include "absl/strings/string_view.h"
 #include "client/client_options.h"
 #include "client/connection.h"
-#include "client/normalize_channel.h"
+#include "client/lane_channel.h"
 #include "client/outbox.h"
 #include "client/outgoing_request.h"
+#include "client/session_channel.h"
 #include "stats/tensor_view.h"
 #include "streamnorm/v1/normalizer_service.grpc.pb.h"
 
@@ -86,6 +87,10 @@ class ClientSession {
   uint64_t replayed_updates() const { return outbox_.replayed_updates(); }
   uint64_t reconnects() const { return reconnects_; }
 
+  // Requests go over the lane (docs/lane.md) and not over gRPC. False before
+  // the first one.
+  bool uses_lane() const { return channel_ != nullptr && lane_ != nullptr; }
+
  private:
   friend class Client;
 
@@ -113,6 +118,7 @@ class ClientSession {
   void Deliver(const OutgoingRequest& request,
                absl::StatusOr<v1::NormalizeResponse> answer);
 
+  void OpenChannel();
   absl::Status Reconnect(Clock::time_point deadline);
   absl::Status TryResume(Clock::time_point deadline);
   absl::Status ReconnectAnew(Clock::time_point deadline);
@@ -122,6 +128,7 @@ class ClientSession {
   absl::Status Fail(absl::Status status);
 
   const std::shared_ptr<ClientConnection> connection_;
+  ServerIdentity server_;
   Outbox outbox_;
   absl::Status failed_;  // not OK: for good
 
@@ -129,7 +136,8 @@ class ClientSession {
   size_t answers_due_ = 0;
   OutgoingPtr last_submitted_;
 
-  std::unique_ptr<NormalizeChannel> channel_;  // null: to be connected
+  std::unique_ptr<SessionChannel> channel_;  // null: to be connected
+  LaneChannel* lane_ = nullptr;              // channel_, where it is a lane
   bool first_connection_ = true;
   std::chrono::milliseconds backoff_{0};
   uint64_t reconnects_ = 0;

@@ -34,6 +34,10 @@ const v1::NormalizeRequest& OutgoingRequest::normalize() const {
   return std::get<v1::NormalizeRequest>(request);
 }
 
+v1::NormalizeRequest* OutgoingRequest::mutable_normalize() {
+  return &std::get<v1::NormalizeRequest>(request);
+}
+
 const v1::MergeMomentsRequest& OutgoingRequest::merge() const {
   return std::get<v1::MergeMomentsRequest>(request);
 }

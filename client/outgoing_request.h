@@ -24,6 +24,7 @@ struct OutgoingRequest {
 
   bool IsMerge() const;
   const v1::NormalizeRequest& normalize() const;
+  v1::NormalizeRequest* mutable_normalize();
   const v1::MergeMomentsRequest& merge() const;
 
   const std::string& name() const;  // of the normalizer
