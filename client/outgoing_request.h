@@ -25,6 +25,7 @@ struct OutgoingRequest {
   bool IsMerge() const;
   const v1::NormalizeRequest& normalize() const;
   const v1::MergeMomentsRequest& merge() const;
+  v1::MergeMomentsRequest* mutable_merge();
 
   const std::string& name() const;  // of the normalizer
   const v1::UpdateId& update_id() const;
