@@ -3,23 +3,12 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "client/loss_error.h"
 #include "client/streamnorm_client.h"
-#include "google/rpc/status.pb.h"
 
 namespace streamnorm {
 namespace {
-
-absl::Status FromRpcStatus(const google::rpc::Status& proto) {
-  absl::Status status(static_cast<absl::StatusCode>(proto.code()),
-                      proto.message());
-  for (const auto& detail : proto.details()) {
-    status.SetPayload(detail.type_url(), absl::Cord(detail.value()));
-  }
-  return status;
-}
 
 absl::Status TimedOut() {
   return absl::DeadlineExceededError(

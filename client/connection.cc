@@ -4,9 +4,18 @@
 #include <thread>
 
 #include "absl/strings/cord.h"
-#include "google/rpc/status.pb.h"
 
 namespace streamnorm {
+
+namespace {
+
+void AddPayloads(const google::rpc::Status& proto, absl::Status* status) {
+  for (const auto& detail : proto.details()) {
+    status->SetPayload(detail.type_url(), absl::Cord(detail.value()));
+  }
+}
+
+}  // namespace
 
 absl::Status FromGrpc(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
@@ -14,10 +23,15 @@ absl::Status FromGrpc(const grpc::Status& status) {
                          status.error_message());
   google::rpc::Status details;
   if (details.ParseFromString(status.error_details())) {
-    for (const auto& detail : details.details()) {
-      converted.SetPayload(detail.type_url(), absl::Cord(detail.value()));
-    }
+    AddPayloads(details, &converted);
   }
+  return converted;
+}
+
+absl::Status FromRpcStatus(const google::rpc::Status& proto) {
+  absl::Status converted(static_cast<absl::StatusCode>(proto.code()),
+                         proto.message());
+  AddPayloads(proto, &converted);
   return converted;
 }
 
