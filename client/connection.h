@@ -27,7 +27,8 @@ struct ClientConnection {
   std::string lane;                // the path of its socket; empty = not used
 };
 
-// The server's status, with its details as payloads.
+// The server's status, of a call or within an answer, with its details as
+// payloads.
 absl::Status FromGrpc(const grpc::Status& status);
 absl::Status FromRpcStatus(const google::rpc::Status& proto);
 

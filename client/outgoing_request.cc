@@ -42,6 +42,10 @@ const v1::MergeMomentsRequest& OutgoingRequest::merge() const {
   return std::get<v1::MergeMomentsRequest>(request);
 }
 
+v1::MergeMomentsRequest* OutgoingRequest::mutable_merge() {
+  return &std::get<v1::MergeMomentsRequest>(request);
+}
+
 const std::string& OutgoingRequest::name() const {
   return std::visit(
       [](const auto& r) -> const std::string& { return r.name(); }, request);

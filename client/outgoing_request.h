@@ -26,6 +26,7 @@ struct OutgoingRequest {
   const v1::NormalizeRequest& normalize() const;
   v1::NormalizeRequest* mutable_normalize();
   const v1::MergeMomentsRequest& merge() const;
+  v1::MergeMomentsRequest* mutable_merge();
 
   const std::string& name() const;  // of the normalizer
   const v1::UpdateId& update_id() const;
