@@ -11,6 +11,8 @@
 namespace streamnorm {
 namespace {
 
+using Stub = v1::NormalizerService::Stub;
+
 absl::Status TimedOut() {
   return absl::DeadlineExceededError(
       "not answered in time; what was sent stays in the session's buffer and "
@@ -170,6 +172,7 @@ absl::StatusOr<std::vector<ClientSession::MergeAnswer>> ClientSession::Merge(
   for (const OutgoingPtr& merge : merges) bytes += merge->bytes;
   if (auto s = CheckSize(bytes, "merges"); !s.ok()) return s;
   if (auto s = Prepare(merges, deadline); !s.ok()) return s;
+  if (auto s = ClearLane(deadline); !s.ok()) return s;
   for (const OutgoingPtr& merge : merges) outbox_.Add(merge);
   std::vector<MergeAnswer> answers(merges.size(),
                                    absl::UnavailableError("not sent yet"));
@@ -182,6 +185,15 @@ absl::StatusOr<std::vector<ClientSession::MergeAnswer>> ClientSession::Merge(
       return s;
     }
   }
+}
+
+// Answers on a lane come in order: those to rows first.
+absl::Status ClientSession::ClearLane(Clock::time_point deadline) {
+  if (connection_->lane.empty()) return absl::OkStatus();
+  if (channel_ == nullptr && first_connection_) {
+    if (auto s = Reconnect(deadline); !s.ok()) return s;
+  }
+  return PumpAll(deadline);
 }
 
 absl::Status ClientSession::CallMerges(std::span<const OutgoingPtr> merges,
@@ -212,24 +224,43 @@ absl::Status ClientSession::CallMerges(std::span<const OutgoingPtr> merges,
   return result;
 }
 
+// Over the lane, if it is there and nothing else is on it.
+template <typename Request, typename Response>
+absl::Status ClientSession::CallMoments(
+    LaneMethod method,
+    grpc::Status (v1::NormalizerService::Stub::*grpc_method)(
+        grpc::ClientContext*, const Request&, Response*),
+    const Request& request, Clock::time_point deadline, Response* response) {
+  if (!uses_lane()) {
+    grpc::ClientContext context;
+    context.set_deadline(ToSystemTime(deadline));
+    return FromGrpc(
+        ((*connection_->stub).*grpc_method)(&context, request, response));
+  }
+  const absl::Status status = lane_->Call(method, request, response, deadline);
+  // An answer that comes too late would be taken for that of the next request.
+  if (absl::IsDeadlineExceeded(status)) channel_.reset();
+  return status;
+}
+
 absl::StatusOr<std::vector<ClientSession::MergeAnswer>>
 ClientSession::SendMerges(std::span<const OutgoingPtr> merges,
                           Clock::time_point deadline) {
-  grpc::ClientContext context;
-  context.set_deadline(ToSystemTime(deadline));
   std::vector<MergeAnswer> answers;
   if (merges.size() == 1) {
     v1::MergeMomentsResponse response;
-    const absl::Status status = FromGrpc(connection_->stub->MergeMoments(
-        &context, merges.front()->merge(), &response));
+    const absl::Status status =
+        CallMoments(LaneMethod::kMergeMoments, &Stub::MergeMoments,
+                    merges.front()->merge(), deadline, &response);
     if (!status.ok()) return status;
     answers.emplace_back(std::move(response));
     return answers;
   }
   const BorrowedMerges request(merges);
   v1::ExchangeMomentsResponse response;
-  const absl::Status status = FromGrpc(connection_->stub->ExchangeMoments(
-      &context, request.message(), &response));
+  const absl::Status status =
+      CallMoments(LaneMethod::kExchangeMoments, &Stub::ExchangeMoments,
+                  request.message(), deadline, &response);
   if (!status.ok()) return status;
   if (static_cast<size_t>(response.merges_size()) != merges.size()) {
     return absl::InternalError("the server did not answer every merge");
@@ -505,6 +536,7 @@ absl::Status ClientSession::TryResume(Clock::time_point deadline) {
 // Over the lane if that is to be had, else over gRPC.
 void ClientSession::OpenChannel() {
   lane_ = nullptr;
+  channel_.reset();
   if (!connection_->lane.empty()) {
     auto lane = LaneChannel::Connect(connection_->lane, server_);
     if (lane.ok()) {

@@ -147,6 +147,13 @@ class ClientSession {
 
   // Puts merges on the wire, and nothing else does. All are refused if the
   // result is an error.
+  absl::Status ClearLane(Clock::time_point deadline);
+  template <typename Request, typename Response>
+  absl::Status CallMoments(
+      LaneMethod method,
+      grpc::Status (v1::NormalizerService::Stub::*grpc_method)(
+          grpc::ClientContext*, const Request&, Response*),
+      const Request& request, Clock::time_point deadline, Response* response);
   absl::StatusOr<std::vector<MergeAnswer>> SendMerges(
       std::span<const OutgoingPtr> merges, Clock::time_point deadline);
 

@@ -9,14 +9,6 @@
 #include "stats/fused_update.h"
 
 namespace streamnorm {
-namespace {
-
-absl::Status NotAMessage(const char* type) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("the message is no streamnorm.v1.", type));
-}
-
-}  // namespace
 
 void LaneExchange::Handle(const FrameReader::Frame& frame, Handler* handler,
                           Handler::Done done) {
@@ -28,9 +20,11 @@ void LaneExchange::Handle(const FrameReader::Frame& frame, Handler* handler,
     case LaneMethod::kNormalize:
       return HandleNormalize(message, handler, std::move(done));
     case LaneMethod::kMergeMoments:
-      return HandleMerge(message, handler, std::move(done));
+      return HandleMoments(&Handler::MergeMoments, message, handler,
+                           std::move(done), &merge_, &merged_);
     case LaneMethod::kExchangeMoments:
-      break;
+      return HandleMoments(&Handler::ExchangeMoments, message, handler,
+                           std::move(done), &exchange_, &exchanged_);
   }
   done(InvalidField("method", absl::StrCat(int{frame.header.method}),
                     "one of docs/lane.md"));
@@ -40,13 +34,7 @@ void LaneExchange::HandleNormalize(absl::string_view message, Handler* handler,
                                    Handler::Done done) {
   normalized_.Clear();
   if (auto s = received_.Parse(message); !s.ok()) return done(std::move(s));
-  absl::string_view data = received_.data();
-  if (received_.data_bytes() != data.size()) {  // in pieces: not from us
-    own_output_.resize(received_.data_bytes());
-    received_.CopyData(own_output_.data());
-    data = {reinterpret_cast<const char*>(own_output_.data()),
-            own_output_.size()};
-  }
+  const absl::string_view data = received_.data();
   const auto space = [this, data](size_t bytes) {
     return OutputSpace(data, bytes);
   };
@@ -65,14 +53,18 @@ uint8_t* LaneExchange::OutputSpace(absl::string_view input, size_t bytes) {
   return at;
 }
 
-void LaneExchange::HandleMerge(absl::string_view message, Handler* handler,
-                               Handler::Done done) {
-  merged_.Clear();
-  if (!merge_.ParseFromArray(message.data(),
-                             static_cast<int>(message.size()))) {
-    return done(NotAMessage("MergeMomentsRequest"));
+template <typename Request, typename Response>
+void LaneExchange::HandleMoments(
+    void (Handler::*method)(const Request&, Response*, Handler::Done),
+    absl::string_view message, Handler* handler, Handler::Done done,
+    Request* request, Response* response) {
+  response->Clear();
+  if (!request->ParseFromArray(message.data(),
+                               static_cast<int>(message.size()))) {
+    return done(absl::InvalidArgumentError(absl::StrCat(
+        "the message is no ", Request::descriptor()->full_name())));
   }
-  handler->MergeMoments(merge_, &merged_, std::move(done));
+  (handler->*method)(*request, response, std::move(done));
 }
 
 void LaneExchange::KeepOutput() {
@@ -91,8 +83,10 @@ void LaneExchange::Seal(const absl::Status& status) {
     header.flags = kLaneError;
     output_ = {};
     ToRpcStatus(status).AppendToString(&head_);
-  } else if (method_ != LaneMethod::kNormalize) {
+  } else if (method_ == LaneMethod::kMergeMoments) {
     merged_.AppendToString(&head_);
+  } else if (method_ == LaneMethod::kExchangeMoments) {
+    exchanged_.AppendToString(&head_);
   } else if (output_.data() != nullptr) {
     AppendUpToData(&normalized_, output_.size(), &head_);
   } else {

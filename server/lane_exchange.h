@@ -39,8 +39,11 @@ class LaneExchange {
  private:
   void HandleNormalize(absl::string_view message, Handler* handler,
                        Handler::Done done);
-  void HandleMerge(absl::string_view message, Handler* handler,
-                   Handler::Done done);
+  template <typename Request, typename Response>
+  void HandleMoments(void (Handler::*method)(const Request&, Response*,
+                                             Handler::Done),
+                     absl::string_view message, Handler* handler,
+                     Handler::Done done, Request* request, Response* response);
   uint8_t* OutputSpace(absl::string_view input, size_t bytes);
 
   LaneMethod method_{};
@@ -48,6 +51,8 @@ class LaneExchange {
   v1::NormalizeResponse normalized_;
   v1::MergeMomentsRequest merge_;
   v1::MergeMomentsResponse merged_;
+  v1::ExchangeMomentsRequest exchange_;
+  v1::ExchangeMomentsResponse exchanged_;
   absl::string_view output_;  // the bytes of normalized_.output.data
   std::vector<uint8_t> own_output_;
   std::string head_;
