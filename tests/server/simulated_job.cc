@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/connection.h"
 #include "client/streamnorm_client.h"
+#include "server/barrier_token.h"
 
 namespace streamnorm {
 namespace {
@@ -284,10 +285,30 @@ void SimJob::BarrierAnswered(const absl::Status& status,
   at_barrier_ = false;
   if (ErrorReason(status) == "EPOCH_FENCED") return Reconnect();
   ASSERT_TRUE(status.ok()) << status;
+  for (const auto& progress : response.progress()) {
+    EXPECT_LE(progress.durable_sequence(), progress.applied_sequence())
+        << "told durable, and not in the token";
+  }
   outbox_->BarrierDone(response);
   if (!outbox_->empty()) return Reconnect();
+  CheckToken(response.token());
   checkpoint_ = {response.token(), position_};
   if (position_ == steps_.size()) phase_ = Phase::kClosing;
+}
+
+// A job that is restarted from it numbers its steps as in its first life.
+void SimJob::CheckToken(const std::string& token) const {
+  const auto decoded = DecodeToken(token);
+  ASSERT_TRUE(decoded.ok()) << decoded.status();
+  for (int n = 0; n < kSimNormalizers; ++n) {
+    const auto at = decoded->sequences.find(absl::StrCat("n", n));
+    const uint64_t sequence = at == decoded->sequences.end() ? 0 : at->second;
+    const auto made = static_cast<uint64_t>(std::count_if(
+        steps_.begin(), steps_.begin() + static_cast<ptrdiff_t>(position_),
+        [&](const SimStep& step) { return step.normalizer == n; }));
+    EXPECT_GE(sequence, made) << "the token is behind: a step would be lost";
+    EXPECT_LE(sequence, made) << "the token is ahead: steps counted twice";
+  }
 }
 
 void SimJob::Close() {

@@ -90,6 +90,7 @@ class SimJob {
   void Barrier();
   void BarrierAnswered(const absl::Status& status,
                        const v1::BarrierResponse& response);
+  void CheckToken(const std::string& token) const;
   void Close();
   void Closed(const absl::Status& status, const google::protobuf::Empty&);
 
