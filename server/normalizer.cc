@@ -236,16 +236,17 @@ absl::Status Normalizer::WriteStatistics(const MergeCall& call,
   Workspace& w = ThreadWorkspace();
   const bool after = admission == Admission::kCount && !call.before;
   const Moments& basis = after ? w.next : state_.moments;
+  *warming_up = basis.row_count() < definition_.warm_up.minimum_rows;
+  if (!*warming_up) {
+    ScaleAndWrite(definition_.scaling, basis, &w.scaling, statistics);
+    return absl::OkStatus();
+  }
   if (auto s = ChooseScaling(basis, {.moments = &call.moments}, &w.scaling,
                              warming_up);
       !s.ok()) {
     return s;
   }
-  std::copy(basis.mean().begin(), basis.mean().end(), statistics.mean);
-  ComputeVariance(basis, statistics.variance);
-  std::copy(w.scaling.offset.begin(), w.scaling.offset.end(),
-            statistics.offset);
-  std::copy(w.scaling.scale.begin(), w.scaling.scale.end(), statistics.scale);
+  streamnorm::WriteStatistics(basis, w.scaling, statistics);
   return absl::OkStatus();
 }
 

@@ -80,12 +80,6 @@ struct NormalizeOutcome {
   uint64_t clipped_values = 0;
 };
 
-// Where a merge writes statistics as they were before or after it: [features]
-// each.
-struct MergedStatistics {
-  double *mean, *variance, *offset, *scale;
-};
-
 // Where a session stands with one normalizer.
 struct Progress {
   uint64_t applied_sequence = 0;
@@ -127,8 +121,8 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
   absl::StatusOr<NormalizeOutcome> Normalize(const NormalizeCall& call,
                                              uint8_t* output);
 
-  // Counts rows by their moments; writes `*statistics` unless null. An error
-  // means that nothing changed.
+  // Counts rows by their moments; writes the statistics of before or after to
+  // `*statistics` unless null. An error means that nothing changed.
   absl::StatusOr<UpdateOutcome> MergeMoments(
       const MergeCall& call, const MergedStatistics* statistics);
 

@@ -1,6 +1,6 @@
-// Merging moments that were reduced elsewhere, a few columns at a time. Part of
-// each file that is compiled once per instruction set, as
-// stats/kernel_vectors-inl.h is.
+// Merging moments that were reduced elsewhere, and what is answered then, a few
+// columns at a time. Part of each file that is compiled once per instruction
+// set, as stats/kernel_vectors-inl.h is.
 
 #if defined(STREAMNORM_STATS_KERNEL_MERGE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STREAMNORM_STATS_KERNEL_MERGE_INL_H_
@@ -83,6 +83,28 @@ inline bool MergeReducedImpl(const ReducedBatch& in) {
     MergeReducedExtremes(d, j, batch);
   });
   return poison.IsZero();
+}
+
+// ScalePlainColumns, with the variance it is made of.
+inline void DescribeFeaturesImpl(const ScalingRule rule, size_t features,
+                                 const ScalingInput in,
+                                 const AnswerColumns out) {
+  ForColumns(features, [=](auto d, size_t j) HWY_ATTR {
+    const auto count = hn::Set(d, in.count);
+    const auto mean = hn::LoadU(d, in.columns.mean + j);
+    const auto variance = hn::Div(hn::Add(hn::LoadU(d, in.columns.m2 + j),
+                                          hn::LoadU(d, in.columns.m2_tail + j)),
+                                  count);
+    TableVectors<decltype(d)> table;
+    table.denominator =
+        hn::IfThenElse(AreConstant(d, mean, variance, count), hn::Set(d, 1.0),
+                       StandardDenominator(d, rule, variance));
+    KeepInvertible(d, &table);
+    StoreNarrow(d, mean, out.mean + j);
+    StoreNarrow(d, variance, out.variance + j);
+    StoreNarrow(d, mean, out.offset + j);
+    StoreNarrow(d, table.scale, out.scale + j);
+  });
 }
 
 }  // namespace HWY_NAMESPACE

@@ -303,6 +303,7 @@ HWY_EXPORT(AllFiniteImpl);
 HWY_EXPORT(AllFitImpl);
 HWY_EXPORT(ScaleFeaturesImpl);
 HWY_EXPORT(MergeReducedImpl);
+HWY_EXPORT(DescribeFeaturesImpl);
 
 void MergeFold(size_t features, double rows, double rows_before,
                const SumColumns& sums, const ConstColumns& before,
@@ -333,6 +334,11 @@ void ScaleFeatures(const ScalingRule& rule, size_t features,
 
 bool MergeReduced(const ReducedBatch& batch) {
   return HWY_DYNAMIC_DISPATCH(MergeReducedImpl)(batch);
+}
+
+void DescribeFeatures(const ScalingRule& rule, size_t features,
+                      const ScalingInput& in, const AnswerColumns& out) {
+  HWY_DYNAMIC_DISPATCH(DescribeFeaturesImpl)(rule, features, in, out);
 }
 
 #define STREAMNORM_KERNELS_OF(T)                                               \

@@ -103,6 +103,16 @@ struct ForwardColumns {
 void ScaleFeatures(const ScalingRule& rule, size_t features,
                    const ScalingInput& in, const TableColumns& out);
 
+// Where statistics go that are answered, [features] each.
+struct AnswerColumns {
+  double *mean, *variance, *offset, *scale;
+};
+
+// Mean, variance, and offset and scale as of ScaleFeatures, in one go.
+// REQUIRES: one count, m2 a sum, and a standard rule that centers and scales.
+void DescribeFeatures(const ScalingRule& rule, size_t features,
+                      const ScalingInput& in, const AnswerColumns& out);
+
 // z = (x - offset - offset_tail) * scale, limited to [-clip, clip] if clip > 0.
 // Adds the number of limited values to `*clipped`. Returns false if any x or z
 // is not finite: then the output is not to be used.

@@ -1,5 +1,6 @@
 #include "stats/reduced_moments.h"
 
+#include <algorithm>
 #include <cassert>
 #include <vector>
 
@@ -59,19 +60,28 @@ bool MergeOnto(const ReducedMoments& reduced, const Moments& before,
   return after->IsFinite(feature);
 }
 
-void ComputeVariance(const Moments& moments, double* variance) {
-  const size_t features = moments.features();
-  if (moments.has_feature_counts() || moments.row_count() == 0) {
-    for (size_t j = 0; j < features; ++j) variance[j] = moments.variance(j);
-    return;
+void WriteStatistics(const Moments& moments, const ScalingTable& table,
+                     const MergedStatistics& out) {
+  std::copy(moments.mean().begin(), moments.mean().end(), out.mean);
+  for (size_t j = 0; j < moments.features(); ++j) {
+    out.variance[j] = moments.variance(j);
   }
-  // Without a branch it becomes a vector loop.
-  const auto count = static_cast<double>(moments.row_count());
-  const double* const m2 = moments.m2().data();
-  const double* const m2_tail = moments.m2_tail().data();
-  for (size_t j = 0; j < features; ++j) {
-    variance[j] = (m2[j] + m2_tail[j]) / count;
+  std::copy(table.offset.begin(), table.offset.end(), out.offset);
+  std::copy(table.scale.begin(), table.scale.end(), out.scale);
+}
+
+void ScaleAndWrite(const ScalingRule& rule, const Moments& moments,
+                   ScalingTable* table, const MergedStatistics& out) {
+  const bool plain =
+      rule.method == ScalingMethod::kStandard && rule.center && rule.scale;
+  if (plain && moments.row_count() > 0 && !moments.has_feature_counts()) {
+    const ScalingInput in{ColumnsOf(moments), nullptr,
+                          static_cast<double>(moments.row_count()), false};
+    return DescribeFeatures(rule, moments.features(), in,
+                            {out.mean, out.variance, out.offset, out.scale});
   }
+  ComputeScaling(rule, moments, table);
+  WriteStatistics(moments, *table, out);
 }
 
 }  // namespace streamnorm

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "stats/moments.h"
+#include "stats/scaling.h"
 
 namespace streamnorm {
 
@@ -40,8 +41,19 @@ Moments ToMoments(const ReducedMoments& reduced);
 bool MergeOnto(const ReducedMoments& reduced, const Moments& before,
                Moments* after, size_t* feature);
 
-// The population variance of each feature.
-void ComputeVariance(const Moments& moments, double* variance);
+// Where statistics are written: [features] each.
+struct MergedStatistics {
+  double *mean, *variance, *offset, *scale;
+};
+
+// Mean and population variance of `moments`, and offset and scale of `table`,
+// which was computed for them.
+void WriteStatistics(const Moments& moments, const ScalingTable& table,
+                     const MergedStatistics& out);
+
+// ComputeScaling and WriteStatistics in one go: the same to the last bit.
+void ScaleAndWrite(const ScalingRule& rule, const Moments& moments,
+                   ScalingTable* table, const MergedStatistics& out);
 
 }  // namespace streamnorm
 

@@ -72,10 +72,23 @@ void MergeAndCompare(const Sent& sent, Moments* moments) {
   ASSERT_TRUE(MergeOnto(sent.view(), *moments, &after, &feature));
   moments->Merge(ToMoments(sent.view()));
   ASSERT_NO_FATAL_FAILURE(ExpectSame(after, *moments));
-  std::vector<double> variance(moments->features());
-  ComputeVariance(after, variance.data());
-  for (size_t j = 0; j < variance.size(); ++j) {
-    ASSERT_EQ(Bits(variance[j]), Bits(moments->variance(j))) << j;
+}
+
+// What is answered, against its parts.
+void ScaleAndCompare(const ScalingRule& rule, const Moments& moments) {
+  const size_t features = moments.features();
+  std::vector<double> all(4 * features);
+  const MergedStatistics out{all.data(), all.data() + features,
+                             all.data() + 2 * features,
+                             all.data() + 3 * features};
+  ScalingTable table, expected;
+  ScaleAndWrite(rule, moments, &table, out);
+  ComputeScaling(rule, moments, &expected);
+  for (size_t j = 0; j < features; ++j) {
+    ASSERT_EQ(Bits(out.mean[j]), Bits(moments.mean()[j])) << j;
+    ASSERT_EQ(Bits(out.variance[j]), Bits(moments.variance(j))) << j;
+    ASSERT_EQ(Bits(out.offset[j]), Bits(expected.offset[j])) << j;
+    ASSERT_EQ(Bits(out.scale[j]), Bits(expected.scale[j])) << j;
   }
 }
 
@@ -85,13 +98,36 @@ class ReducedMomentsTest : public DispatchTest {
 };
 
 TEST_P(ReducedMomentsTest, AnySeriesOfMergesIsThatOfMomentsMerge) {
-  for (const size_t features : {1, 2, 3, 7, 8, 9, 31, 64, 1024}) {
+  for (const size_t features : {1u, 2u, 3u, 7u, 8u, 9u, 31u, 64u, 1024u}) {
     SCOPED_TRACE(features);
     Moments moments(features);
-    for (const uint64_t rows : {3, 1, 4, 1000, 4, 7, 100'000, 1}) {
+    for (const uint64_t rows : {3u, 1u, 4u, 1000u, 4u, 7u, 100'000u, 1u}) {
       Sent sent(features, rows, random_);
       if (rows == 4) sent.AddExtremes();
       ASSERT_NO_FATAL_FAILURE(MergeAndCompare(sent, &moments));
+    }
+  }
+}
+
+TEST_P(ReducedMomentsTest, TheAnswerIsThatOfComputeScaling) {
+  for (const char* preset :
+       {"standard", "batchnorm", "rsl_rl", "keras", "minmax", "maxabs"}) {
+    SCOPED_TRACE(preset);
+    ScalingRule rule = *PresetRule(preset);
+    for (const size_t features : {1u, 3u, 8u, 33u}) {
+      Moments moments(features);
+      ASSERT_NO_FATAL_FAILURE(ScaleAndCompare(rule, moments));
+      Sent sent(features, 4, random_);
+      sent.m2[0] = 0;  // constant
+      sent.AddExtremes();
+      moments.Merge(ToMoments(sent.view()));
+      ASSERT_NO_FATAL_FAILURE(ScaleAndCompare(rule, moments));
+      rule.center = !rule.center;
+      ASSERT_NO_FATAL_FAILURE(ScaleAndCompare(rule, moments));
+      rule.center = true;
+      sent.counts.assign(features, 2);
+      moments.Merge(ToMoments(sent.view()));
+      ASSERT_NO_FATAL_FAILURE(ScaleAndCompare(rule, moments));
     }
   }
 }
