@@ -1,6 +1,7 @@
 // streamnorm-echo: answers every Normalize and NormalizeStream message with a
-// copy of its bytes, and knows nothing of them. The ceiling of a gRPC server of
-// this API kind (callback, raw messages) on this machine.
+// copy of its bytes, every MergeMoments with two (mean and m2 come, mean,
+// variance, offset and scale go), and knows nothing of them. The ceiling of a
+// gRPC server of this API kind (callback, raw messages) on this machine.
 
 #include <grpc/grpc.h>
 #include <signal.h>
@@ -22,15 +23,17 @@
 namespace streamnorm {
 namespace {
 
-// The same bytes in memory of its own.
-grpc::ByteBuffer CopyOf(const grpc::ByteBuffer& message) {
+// The same bytes, `times` one after the other, in memory of its own.
+grpc::ByteBuffer CopyOf(const grpc::ByteBuffer& message, size_t times = 1) {
   std::vector<grpc::Slice> slices;
   if (!message.Dump(&slices).ok()) return message;
-  grpc_slice copy = grpc_slice_malloc_large(message.Length());
+  grpc_slice copy = grpc_slice_malloc_large(times * message.Length());
   uint8_t* to = GRPC_SLICE_START_PTR(copy);
-  for (const grpc::Slice& slice : slices) {
-    std::memcpy(to, slice.begin(), slice.size());
-    to += slice.size();
+  for (size_t i = 0; i < times; ++i) {
+    for (const grpc::Slice& slice : slices) {
+      std::memcpy(to, slice.begin(), slice.size());
+      to += slice.size();
+    }
   }
   const grpc::Slice owner(copy, grpc::Slice::STEAL_REF);
   return {&owner, 1};
@@ -56,9 +59,16 @@ class EchoStream
   grpc::ByteBuffer request_, response_;
 };
 
-using Service = v1::NormalizerService::WithRawCallbackMethod_Normalize<
-    v1::NormalizerService::WithRawCallbackMethod_NormalizeStream<
-        v1::NormalizerService::Service>>;
+using Face = v1::NormalizerService;
+using Service = Face::WithRawCallbackMethod_Normalize<
+    Face::WithRawCallbackMethod_NormalizeStream<
+        Face::WithRawCallbackMethod_MergeMoments<Face::Service>>>;
+
+grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
 
 class Echo final : public Service {
  public:
@@ -66,9 +76,13 @@ class Echo final : public Service {
                                       const grpc::ByteBuffer* request,
                                       grpc::ByteBuffer* response) override {
     *response = CopyOf(*request);
-    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    reactor->Finish(grpc::Status::OK);
-    return reactor;
+    return Answer(context);
+  }
+  grpc::ServerUnaryReactor* MergeMoments(grpc::CallbackServerContext* context,
+                                         const grpc::ByteBuffer* request,
+                                         grpc::ByteBuffer* response) override {
+    *response = CopyOf(*request, 2);
+    return Answer(context);
   }
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* NormalizeStream(
       grpc::CallbackServerContext*) override {

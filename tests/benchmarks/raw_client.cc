@@ -4,38 +4,22 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "client/streamnorm_client.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
 
 namespace streamnorm {
 namespace {
 
-constexpr char kUnary[] = "/streamnorm.v1.NormalizerService/Normalize";
-constexpr char kStream[] = "/streamnorm.v1.NormalizerService/NormalizeStream";
+constexpr char kService[] = "/streamnorm.v1.NormalizerService/";
 
 enum Tag : intptr_t { kStarted = 1, kRead, kWritten, kFinished };
 void* AsPointer(Tag tag) { return reinterpret_cast<void*>(tag); }
 
-std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
-  grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(-1);
-  arguments.SetMaxSendMessageSize(-1);
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(),
-                                   arguments);
-}
-
-absl::Status FromGrpcStatus(const grpc::Status& status) {
-  return {static_cast<absl::StatusCode>(status.error_code()),
-          status.error_message()};
-}
-
 // A stream call and its completion queue, which is empty when this is gone.
 class Call {
  public:
-  explicit Call(grpc::GenericStub* stub)
-      : stream_(stub->PrepareCall(&context_, kStream, &queue_)) {
+  Call(grpc::GenericStub* stub, const std::string& method)
+      : stream_(stub->PrepareCall(&context_, method, &queue_)) {
     stream_->StartCall(AsPointer(kStarted));
   }
   ~Call() {
@@ -66,73 +50,49 @@ class Call {
 
 }  // namespace
 
-RawClient::RawClient(std::shared_ptr<grpc::Channel> channel,
-                     RawMessages messages)
+std::shared_ptr<grpc::Channel> ConnectRaw(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(-1);
+  arguments.SetMaxSendMessageSize(-1);
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(),
+                                   arguments);
+}
+
+absl::Status FromGrpcStatus(const grpc::Status& status) {
+  return {static_cast<absl::StatusCode>(status.error_code()),
+          status.error_message()};
+}
+
+RawClient::RawClient(std::shared_ptr<grpc::Channel> channel, RawTraffic traffic)
     : channel_(std::move(channel)),
-      stub_(channel_),
-      messages_(std::move(messages)) {}
+      traffic_(std::move(traffic)),
+      method_(kService + traffic_.method),
+      stub_(channel_) {}
 
-std::unique_ptr<RawClient> RawClient::ForEcho(const std::string& address,
-                                              const std::string& normalizer_id,
-                                              size_t rows, size_t features) {
-  // As large as the messages that StreamNorm gets.
-  const std::string session(16, 's');
-  return std::unique_ptr<RawClient>(
-      new RawClient(Connect(address),
-                    RawMessages(normalizer_id, session, 1, 1, rows, features)));
+absl::Status RawClient::Run(const LoadWindow& window) {
+  return traffic_.in_flight == 0 ? Unary(window) : Stream(window);
 }
 
-absl::StatusOr<std::unique_ptr<RawClient>> RawClient::ForServer(
-    const std::string& address, const std::string& normalizer_id, size_t rows,
-    size_t features) {
-  const auto client = Client::Connect(address);
-  if (!client.ok()) return client.status();
-  const auto normalizer = (*client)->GetOrCreateNormalizer(
-      normalizer_id, static_cast<int64_t>(features));
-  if (!normalizer.ok()) return normalizer.status();
-  auto channel = Connect(address);
-  const auto stub = v1::NormalizerService::NewStub(channel);
-  grpc::ClientContext context;
-  v1::OpenSessionResponse opened;
-  v1::OpenSessionRequest request;
-  if (const auto s = stub->OpenSession(&context, request, &opened); !s.ok()) {
-    return FromGrpcStatus(s);
-  }
-  return std::unique_ptr<RawClient>(
-      new RawClient(std::move(channel),
-                    RawMessages(normalizer_id, opened.session(), opened.epoch(),
-                                normalizer->generation(), rows, features)));
-}
-
-// An error in a stream is an answer without values.
 absl::Status RawClient::Check(const grpc::ByteBuffer& answer) const {
-  if (answer.Length() >= messages_.payload_bytes()) return absl::OkStatus();
+  if (answer.Length() >= traffic_.least_answer_bytes) return absl::OkStatus();
   return absl::InternalError(absl::StrCat("an answer of ", answer.Length(),
                                           " bytes, want at least ",
-                                          messages_.payload_bytes()));
+                                          traffic_.least_answer_bytes));
 }
 
-void RawClient::Record(Clock::time_point sent, Clock::time_point begin,
-                       Clock::time_point end) {
-  const auto now = Clock::now();
-  if (now < begin || now >= end) return;
-  latencies_us_.push_back(
-      std::chrono::duration<double, std::micro>(now - sent).count());
-}
-
-absl::Status RawClient::Stream(size_t in_flight, Clock::time_point begin,
-                               Clock::time_point end) {
-  Call call(&stub_);
+absl::Status RawClient::Stream(const LoadWindow& window) {
+  Call call(&stub_, method_);
   grpc::ByteBuffer request, answer;
-  std::deque<Clock::time_point> sent;
+  std::deque<LoadClock::time_point> sent;
   if (call.Next() != kStarted) return absl::UnavailableError("no stream");
   call->Read(&answer, AsPointer(kRead));
   bool writing = false;
   while (true) {
-    const auto now = Clock::now();
-    if (now >= end && sent.empty()) return absl::OkStatus();
-    if (now < end && !writing && sent.size() < in_flight) {
-      request = messages_.Next();
+    const auto now = LoadClock::now();
+    if (now >= window.end && sent.empty()) return absl::OkStatus();
+    if (now < window.end && !writing && sent.size() < traffic_.in_flight) {
+      request = traffic_.next();
       sent.push_back(now);
       call->Write(request, AsPointer(kWritten));
       writing = true;
@@ -143,7 +103,7 @@ absl::Status RawClient::Stream(size_t in_flight, Clock::time_point begin,
         break;
       case kRead:
         if (auto s = Check(answer); !s.ok()) return s;
-        Record(sent.front(), begin, end);
+        Record(sent.front(), window);
         sent.pop_front();
         call->Read(&answer, AsPointer(kRead));
         break;
@@ -153,15 +113,15 @@ absl::Status RawClient::Stream(size_t in_flight, Clock::time_point begin,
   }
 }
 
-absl::Status RawClient::Unary(Clock::time_point begin, Clock::time_point end) {
+absl::Status RawClient::Unary(const LoadWindow& window) {
   grpc::CompletionQueue queue;
-  while (Clock::now() < end) {
-    const auto sent = Clock::now();
+  while (LoadClock::now() < window.end) {
+    const auto sent = LoadClock::now();
     grpc::ClientContext context;
     grpc::ByteBuffer answer;
     grpc::Status status;
     const auto call =
-        stub_.PrepareUnaryCall(&context, kUnary, messages_.Next(), &queue);
+        stub_.PrepareUnaryCall(&context, method_, traffic_.next(), &queue);
     call->StartCall();
     call->Finish(&answer, &status, AsPointer(kFinished));
     void* tag = nullptr;
@@ -169,13 +129,9 @@ absl::Status RawClient::Unary(Clock::time_point begin, Clock::time_point end) {
     queue.Next(&tag, &ok);
     if (!status.ok()) return FromGrpcStatus(status);
     if (auto s = Check(answer); !s.ok()) return s;
-    Record(sent, begin, end);
+    Record(sent, window);
   }
   return absl::OkStatus();
-}
-
-std::vector<double> RawClient::TakeLatencies() {
-  return std::exchange(latencies_us_, {});
 }
 
 }  // namespace streamnorm

@@ -1,57 +1,49 @@
 #ifndef STREAMNORM_TESTS_BENCHMARKS_RAW_CLIENT_H_
 #define STREAMNORM_TESTS_BENCHMARKS_RAW_CLIENT_H_
 
-#include <chrono>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/generic/generic_stub.h"
-#include "tests/benchmarks/raw_messages.h"
+#include "grpcpp/support/byte_buffer.h"
+#include "tests/benchmarks/load_client.h"
 
 namespace streamnorm {
 
-// One client that measures a server: its own connection, one thread, messages
-// that it neither makes nor reads more of than it must. Not thread safe.
-class RawClient {
+// A connection of its own, without limits on messages.
+std::shared_ptr<grpc::Channel> ConnectRaw(const std::string& address);
+
+absl::Status FromGrpcStatus(const grpc::Status& status);
+
+// What a RawClient sends.
+struct RawTraffic {
+  std::string method = "Normalize";  // of the NormalizerService
+  size_t in_flight = 0;              // on one stream; 0 = unary calls
+  std::function<grpc::ByteBuffer()> next;
+  size_t least_answer_bytes = 0;  // an error in a stream is a short answer
+};
+
+// A gRPC client that neither makes nor reads more of a message than it must,
+// for StreamNorm and its peers alike.
+class RawClient : public LoadClient {
  public:
-  using Clock = std::chrono::steady_clock;
+  RawClient(std::shared_ptr<grpc::Channel> channel, RawTraffic traffic);
 
-  // For an echo server, which has no sessions.
-  static std::unique_ptr<RawClient> ForEcho(const std::string& address,
-                                            const std::string& normalizer_id,
-                                            size_t rows, size_t features);
-
-  // For StreamNorm: creates the normalizer if need be, opens a session.
-  static absl::StatusOr<std::unique_ptr<RawClient>> ForServer(
-      const std::string& address, const std::string& normalizer_id, size_t rows,
-      size_t features);
-
-  // Sends until `end`, `in_flight` messages at a time on one stream, or one
-  // after the other as unary calls, and keeps how long those took whose answers
-  // came between `begin` and `end`. An error if an answer is not one.
-  absl::Status Stream(size_t in_flight, Clock::time_point begin,
-                      Clock::time_point end);
-  absl::Status Unary(Clock::time_point begin, Clock::time_point end);
-
-  // In microseconds, in the order of the answers. Taken away by the call.
-  std::vector<double> TakeLatencies();
+  absl::Status Run(const LoadWindow& window) override;
 
  private:
-  RawClient(std::shared_ptr<grpc::Channel> channel, RawMessages messages);
-
+  absl::Status Stream(const LoadWindow& window);
+  absl::Status Unary(const LoadWindow& window);
   absl::Status Check(const grpc::ByteBuffer& answer) const;
-  void Record(Clock::time_point sent, Clock::time_point begin,
-              Clock::time_point end);
 
   const std::shared_ptr<grpc::Channel> channel_;
+  const RawTraffic traffic_;
+  const std::string method_;
   grpc::GenericStub stub_;
-  RawMessages messages_;
-  std::vector<double> latencies_us_;
 };
 
 }  // namespace streamnorm

@@ -2,48 +2,59 @@
 
 #include <array>
 #include <random>
-#include <vector>
+#include <utility>
 
 #include "client/streamnorm_client.h"
-#include "streamnorm/v1/normalizer_service.pb.h"
+#include "tests/benchmarks/raw_client.h"
 
 namespace streamnorm {
 
-RawMessages::RawMessages(const std::string& normalizer_id,
-                         const std::string& session, uint64_t epoch,
-                         uint64_t generation, size_t rows, size_t features)
-    : name_("normalizers/" + normalizer_id),
-      session_(session),
-      epoch_(epoch),
-      generation_(generation) {
+std::vector<float> BenchmarkRows(size_t rows, size_t features) {
   std::mt19937 random(7);
   std::normal_distribution<float> normal(3, 2);
   std::vector<float> values(rows * features);
   for (float& value : values) value = normal(random);
+  return values;
+}
+
+void RawTarget::FillNext(const RawSession& session, v1::UpdateId* id) {
+  id->set_session(session.session);
+  id->set_epoch(session.epoch);
+  id->set_sequence(++sequence);
+  id->set_generation(generation);
+}
+
+absl::StatusOr<RawSession> OpenRawSession(
+    const std::shared_ptr<grpc::Channel>& channel) {
+  const auto stub = v1::NormalizerService::NewStub(channel);
+  grpc::ClientContext context;
+  v1::OpenSessionResponse opened;
+  const auto status = stub->OpenSession(&context, {}, &opened);
+  if (!status.ok()) return FromGrpcStatus(status);
+  return RawSession{opened.session(), opened.epoch()};
+}
+
+RawMessages::RawMessages(RawSession session, std::vector<RawTarget> targets,
+                         size_t rows, size_t features)
+    : session_(std::move(session)), targets_(std::move(targets)) {
+  const std::vector<float> values = BenchmarkRows(rows, features);
   v1::NormalizeRequest request;
-  *request.mutable_input() =
-      MakeNormalizeRequest(normalizer_id, RowsOf(values, features),
-                           v1::UPDATE_THEN_NORMALIZE)
-          .input();
+  *request.mutable_input() = MakeNormalizeRequest("", RowsOf(values, features),
+                                                  v1::UPDATE_THEN_NORMALIZE)
+                                 .input();
   payload_bytes_ = request.input().data().size();
   input_ = grpc::Slice(request.SerializeAsString());
 }
 
 // Fields of a message may come in pieces: first all but the input, then that.
 grpc::ByteBuffer RawMessages::Next() {
+  ++made_;
+  RawTarget& target = targets_[next_];
+  next_ = next_ + 1 == targets_.size() ? 0 : next_ + 1;
   v1::NormalizeRequest head;
-  head.set_name(name_);
-  ++sequence_;
-  if (session_.empty()) {
-    head.set_mode(v1::NORMALIZE_ONLY);
-  } else {
-    head.set_mode(v1::UPDATE_THEN_NORMALIZE);
-    v1::UpdateId* id = head.mutable_update_id();
-    id->set_session(session_);
-    id->set_epoch(epoch_);
-    id->set_sequence(sequence_);
-    id->set_generation(generation_);
-  }
+  head.set_name(target.name);
+  head.set_mode(v1::UPDATE_THEN_NORMALIZE);
+  target.FillNext(session_, head.mutable_update_id());
   const std::array<grpc::Slice, 2> slices = {
       grpc::Slice(head.SerializeAsString()), input_};
   return {slices.data(), slices.size()};
