@@ -19,6 +19,10 @@ struct ClientOptions {
 
   // Requests a session has on the wire at a time.
   size_t max_in_flight = 64;
+
+  // Take the lane (docs/lane.md) where the server is on this machine and offers
+  // it; the results are the same. Otherwise, or if false: gRPC.
+  bool use_lane = true;
 };
 
 }  // namespace streamnorm

@@ -3,23 +3,15 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "client/loss_error.h"
+#include "client/normalize_channel.h"
 #include "client/streamnorm_client.h"
-#include "google/rpc/status.pb.h"
 
 namespace streamnorm {
 namespace {
 
-absl::Status FromRpcStatus(const google::rpc::Status& proto) {
-  absl::Status status(static_cast<absl::StatusCode>(proto.code()),
-                      proto.message());
-  for (const auto& detail : proto.details()) {
-    status.SetPayload(detail.type_url(), absl::Cord(detail.value()));
-  }
-  return status;
-}
+using Stub = v1::NormalizerService::Stub;
 
 absl::Status TimedOut() {
   return absl::DeadlineExceededError(
@@ -49,6 +41,38 @@ absl::Status UpdateLost(const OutgoingRequest& update,
                    "; its rows are not counted; open a new session"));
 }
 
+// Nobody waits for their answers any more.
+void GiveUp(std::span<const OutgoingPtr> merges) {
+  for (const OutgoingPtr& merge : merges) {
+    if (!merge->answered) merge->discard = true;
+  }
+}
+
+// The most that one message has: the server's limit.
+constexpr size_t kMostMerges = 1024;
+
+// A message of merges that stay where they are: they may be large.
+class BorrowedMerges {
+ public:
+  explicit BorrowedMerges(std::span<const OutgoingPtr> merges) {
+    for (const OutgoingPtr& merge : merges) {
+      message_.mutable_merges()->UnsafeArenaAddAllocated(
+          merge->mutable_merge());
+    }
+  }
+  ~BorrowedMerges() {
+    auto* merges = message_.mutable_merges();
+    while (!merges->empty()) merges->UnsafeArenaReleaseLast();
+  }
+  BorrowedMerges(const BorrowedMerges&) = delete;
+  BorrowedMerges& operator=(const BorrowedMerges&) = delete;
+
+  const v1::ExchangeMomentsRequest& message() const { return message_; }
+
+ private:
+  v1::ExchangeMomentsRequest message_;
+};
+
 // True where the session can't go on: someone else has it, or it is gone.
 bool EndsSession(const absl::Status& status) {
   const std::string reason = ErrorReason(status);
@@ -61,11 +85,13 @@ bool EndsSession(const absl::Status& status) {
 ClientSession::ClientSession(std::shared_ptr<ClientConnection> connection,
                              const v1::OpenSessionResponse& opened)
     : connection_(std::move(connection)),
+      server_{opened.history_id(), opened.incarnation()},
       outbox_(opened, connection_->options) {}
 
 ClientSession::ClientSession(std::shared_ptr<ClientConnection> connection,
                              const v1::ResumeSessionResponse& resumed)
     : connection_(std::move(connection)),
+      server_{resumed.history_id(), resumed.incarnation()},
       outbox_(resumed, connection_->options) {}
 
 ClientSession::~ClientSession() = default;
@@ -91,22 +117,18 @@ absl::StatusOr<v1::NormalizeResponse> ClientSession::Normalize(
 absl::Status ClientSession::Submit(v1::NormalizeRequest request) {
   const auto deadline = Deadline();
   auto outgoing = std::make_shared<OutgoingRequest>(std::move(request));
-  const uint64_t limit = connection_->max_message_bytes;
-  if (limit != 0 && outgoing->bytes > limit) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "input: a request of ", outgoing->bytes, " bytes, want at most ", limit,
-        "; send fewer rows at a time, or raise the server's "
-        "--max_message_bytes"));
-  }
+  if (auto s = CheckSize(outgoing->bytes, "rows"); !s.ok()) return s;
   const size_t most = std::max<size_t>(1, connection_->options.max_in_flight);
   auto status = Pump(deadline, [&] { return outbox_.on_the_way() < most; });
-  if (status.ok() && outgoing->counts) status = Prepare(*outgoing, deadline);
+  if (status.ok() && outgoing->counts) {
+    status = Prepare({&outgoing, 1}, deadline);
+  }
   if (!status.ok()) return status;
   outbox_.Add(outgoing);
   last_submitted_ = std::move(outgoing);
   ++answers_due_;
   // Starts the write, and takes what is there.
-  status = Pump(NormalizeChannel::kNoWait, [] { return false; });
+  status = Pump(SessionChannel::kNoWait, [] { return false; });
   return absl::IsDeadlineExceeded(status) ? absl::OkStatus() : status;
 }
 
@@ -120,45 +142,152 @@ absl::StatusOr<v1::NormalizeResponse> ClientSession::Receive() {
   return answer;
 }
 
-absl::StatusOr<v1::MergeMomentsResponse> ClientSession::MergeMoments(
+ClientSession::MergeAnswer ClientSession::MergeMoments(
     v1::MergeMomentsRequest request) {
-  const auto deadline = Deadline();
   const auto merge = std::make_shared<OutgoingRequest>(std::move(request));
+  auto answers = Merge({&merge, 1});
+  if (!answers.ok()) return answers.status();
+  return std::move(answers->front());
+}
+
+absl::StatusOr<std::vector<ClientSession::MergeAnswer>>
+ClientSession::ExchangeMoments(std::vector<v1::MergeMomentsRequest> requests) {
+  if (requests.empty() || requests.size() > kMostMerges) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "merges: ", requests.size(), " entries, want 1 to ", kMostMerges));
+  }
+  std::vector<OutgoingPtr> merges;
+  merges.reserve(requests.size());
+  for (auto& request : requests) {
+    merges.push_back(std::make_shared<OutgoingRequest>(std::move(request)));
+  }
+  return Merge(merges);
+}
+
+absl::StatusOr<std::vector<ClientSession::MergeAnswer>> ClientSession::Merge(
+    std::span<const OutgoingPtr> merges) {
+  const auto deadline = Deadline();
   if (!failed_.ok()) return failed_;
-  if (auto s = Prepare(*merge, deadline); !s.ok()) return s;
-  outbox_.Add(merge);
+  size_t bytes = 0;
+  for (const OutgoingPtr& merge : merges) bytes += merge->bytes;
+  if (auto s = CheckSize(bytes, "merges"); !s.ok()) return s;
+  if (auto s = Prepare(merges, deadline); !s.ok()) return s;
+  if (auto s = ClearLane(deadline); !s.ok()) return s;
+  for (const OutgoingPtr& merge : merges) outbox_.Add(merge);
+  std::vector<MergeAnswer> answers(merges.size(),
+                                   absl::UnavailableError("not sent yet"));
   while (true) {
-    auto response = CallMerge(merge, deadline);
-    if (response.ok() || !IsRetryable(response.status())) return response;
+    const auto status = CallMerges(merges, deadline, &answers);
+    if (status.ok()) return answers;
+    if (!IsRetryable(status)) return status;
     if (auto s = ReconnectAnew(deadline); !s.ok()) {
-      merge->discard = true;
+      GiveUp(merges);
       return s;
     }
   }
 }
 
-absl::StatusOr<v1::MergeMomentsResponse> ClientSession::CallMerge(
-    const OutgoingPtr& merge, Clock::time_point deadline) {
-  outbox_.Stamp(merge.get());
-  grpc::ClientContext context;
-  context.set_deadline(ToSystemTime(deadline));
-  v1::MergeMomentsResponse response;
-  const absl::Status status = FromGrpc(
-      connection_->stub->MergeMoments(&context, merge->merge(), &response));
-  if (status.ok()) {
-    backoff_ = std::chrono::milliseconds(0);
-    outbox_.Accepted(merge, UpdateAnswer(response));
-    return response;
+// Answers on a lane come in order: those to rows first.
+absl::Status ClientSession::ClearLane(Clock::time_point deadline) {
+  if (connection_->lane.empty()) return absl::OkStatus();
+  if (channel_ == nullptr && first_connection_) {
+    if (auto s = Reconnect(deadline); !s.ok()) return s;
   }
-  if (absl::IsDeadlineExceeded(status)) {
-    merge->discard = true;
+  return PumpAll(deadline);
+}
+
+absl::Status ClientSession::CallMerges(std::span<const OutgoingPtr> merges,
+                                       Clock::time_point deadline,
+                                       std::vector<MergeAnswer>* answers) {
+  std::vector<OutgoingPtr> open;
+  std::vector<MergeAnswer*> answers_of_open;
+  for (size_t i = 0; i < merges.size(); ++i) {
+    if (!IsRetryable((*answers)[i].status())) continue;
+    open.push_back(merges[i]);
+    answers_of_open.push_back(&(*answers)[i]);
+    outbox_.Stamp(merges[i].get());
+  }
+  auto sent = SendMerges(open, deadline);
+  if (absl::IsDeadlineExceeded(sent.status())) {
+    GiveUp(open);
     return TimedOut();
   }
+  absl::Status result = sent.status();
+  for (size_t i = 0; i < open.size(); ++i) {
+    MergeAnswer answer =
+        sent.ok() ? std::move((*sent)[i]) : MergeAnswer(sent.status());
+    const absl::Status noted = Note(open[i], answer);
+    if (!failed_.ok()) return failed_;
+    if (result.ok()) result = noted;
+    *answers_of_open[i] = std::move(answer);
+  }
+  return result;
+}
+
+// Over the lane, if it is there and nothing else is on it.
+template <typename Request, typename Response>
+absl::Status ClientSession::CallMoments(
+    LaneMethod method,
+    grpc::Status (v1::NormalizerService::Stub::*grpc_method)(
+        grpc::ClientContext*, const Request&, Response*),
+    const Request& request, Clock::time_point deadline, Response* response) {
+  if (!uses_lane()) {
+    grpc::ClientContext context;
+    context.set_deadline(ToSystemTime(deadline));
+    return FromGrpc(
+        ((*connection_->stub).*grpc_method)(&context, request, response));
+  }
+  const absl::Status status = lane_->Call(method, request, response, deadline);
+  // An answer that comes too late would be taken for that of the next request.
+  if (absl::IsDeadlineExceeded(status)) channel_.reset();
+  return status;
+}
+
+absl::StatusOr<std::vector<ClientSession::MergeAnswer>>
+ClientSession::SendMerges(std::span<const OutgoingPtr> merges,
+                          Clock::time_point deadline) {
+  std::vector<MergeAnswer> answers;
+  if (merges.size() == 1) {
+    v1::MergeMomentsResponse response;
+    const absl::Status status =
+        CallMoments(LaneMethod::kMergeMoments, &Stub::MergeMoments,
+                    merges.front()->merge(), deadline, &response);
+    if (!status.ok()) return status;
+    answers.emplace_back(std::move(response));
+    return answers;
+  }
+  const BorrowedMerges request(merges);
+  v1::ExchangeMomentsResponse response;
+  const absl::Status status =
+      CallMoments(LaneMethod::kExchangeMoments, &Stub::ExchangeMoments,
+                  request.message(), deadline, &response);
+  if (!status.ok()) return status;
+  if (static_cast<size_t>(response.merges_size()) != merges.size()) {
+    return absl::InternalError("the server did not answer every merge");
+  }
+  for (auto& merge : *response.mutable_merges()) {
+    if (merge.status().code() == 0) {
+      answers.emplace_back(std::move(merge));
+    } else {
+      answers.emplace_back(FromRpcStatus(merge.status()));
+    }
+  }
+  return answers;
+}
+
+absl::Status ClientSession::Note(const OutgoingPtr& merge,
+                                 const MergeAnswer& answer) {
+  if (answer.ok()) {
+    backoff_ = std::chrono::milliseconds(0);
+    outbox_.Accepted(merge, UpdateAnswer(*answer));
+    return absl::OkStatus();
+  }
+  const absl::Status& status = answer.status();
   if (IsRetryable(status)) return status;
   if (EndsSession(status)) return Fail(status);
   outbox_.Refused(merge);
   if (IsLoss(*merge, status)) return Fail(UpdateLost(*merge, status));
-  return status;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> ClientSession::Barrier() {
@@ -215,10 +344,23 @@ absl::Status ClientSession::Close() {
 
 // Before an update.
 
-absl::Status ClientSession::Prepare(const OutgoingRequest& update,
+absl::Status ClientSession::CheckSize(size_t bytes,
+                                      absl::string_view what) const {
+  const uint64_t limit = connection_->max_message_bytes;
+  if (limit == 0 || bytes <= limit) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("input: a request of ", bytes, " bytes, want at most ",
+                   limit, "; send fewer ", what,
+                   " at a time, or raise the server's --max_message_bytes"));
+}
+
+absl::Status ClientSession::Prepare(std::span<const OutgoingPtr> updates,
                                     Clock::time_point deadline) {
-  if (auto s = WaitForRoom(update, deadline); !s.ok()) return s;
-  return LearnGeneration(update.name(), deadline);
+  if (auto s = WaitForRoom(updates, deadline); !s.ok()) return s;
+  for (const OutgoingPtr& update : updates) {
+    if (auto s = LearnGeneration(update->name(), deadline); !s.ok()) return s;
+  }
+  return absl::OkStatus();
 }
 
 // An update names the generation it was made in. Where the normalizer doesn't
@@ -245,11 +387,9 @@ absl::Status ClientSession::LearnGeneration(const std::string& name,
   return status;
 }
 
-absl::Status ClientSession::WaitForRoom(const OutgoingRequest& update,
+absl::Status ClientSession::WaitForRoom(std::span<const OutgoingPtr> updates,
                                         Clock::time_point deadline) {
-  const auto room = [&] {
-    return outbox_.HasRoom(update.name(), update.bytes);
-  };
+  const auto room = [&] { return outbox_.HasRoom(updates); };
   while (!room()) {
     auto s =
         Pump(deadline, [&] { return room() || outbox_.on_the_way() == 0; });
@@ -276,19 +416,19 @@ absl::Status ClientSession::Pump(Clock::time_point deadline, Done done) {
       if (auto s = Reconnect(deadline); !s.ok()) return s;
     }
     if (outbox_.HasNext() && channel_->can_write()) {
-      channel_->Write(outbox_.TakeNext()->normalize());
+      channel_->Write(outbox_.TakeNext()->mutable_normalize());
     }
     absl::Status status;
     switch (channel_->Wait(deadline)) {
-      case NormalizeChannel::Event::kProgress:
+      case SessionChannel::Event::kProgress:
         break;
-      case NormalizeChannel::Event::kAnswer:
+      case SessionChannel::Event::kAnswer:
         status = HandleAnswer(channel_->answer());
         break;
-      case NormalizeChannel::Event::kBroken:
+      case SessionChannel::Event::kBroken:
         status = HandleBroken();
         break;
-      case NormalizeChannel::Event::kTimeout:
+      case SessionChannel::Event::kTimeout:
         return TimedOut();
     }
     if (!status.ok()) return status;
@@ -344,10 +484,10 @@ absl::Status ClientSession::HandleBroken() {
 absl::Status ClientSession::Reconnect(Clock::time_point deadline) {
   if (!failed_.ok()) return failed_;
   if (std::exchange(first_connection_, false)) {
-    channel_ = std::make_unique<NormalizeChannel>(connection_->stub.get());
+    OpenChannel();
     return absl::OkStatus();
   }
-  if (deadline == NormalizeChannel::kNoWait) return TimedOut();
+  if (deadline == SessionChannel::kNoWait) return TimedOut();
   while (true) {
     if (backoff_.count() > 0 &&
         !WaitToRetry(*connection_, backoff_, deadline)) {
@@ -381,16 +521,31 @@ absl::Status ClientSession::TryResume(Clock::time_point deadline) {
     return s;
   }
   ++reconnects_;
+  server_ = {resumed.history_id(), resumed.incarnation()};
   const auto merges = outbox_.Resume(resumed);
   if (!merges.ok()) return merges.status();
   for (const OutgoingPtr& merge : *merges) {
-    const auto response = CallMerge(merge, deadline);
-    if (!response.ok() && (IsRetryable(response.status()) || !failed_.ok())) {
-      return response.status();
+    std::vector<MergeAnswer> answer(1, absl::UnavailableError("not sent yet"));
+    const auto status = CallMerges({&merge, 1}, deadline, &answer);
+    if (IsRetryable(status) || !failed_.ok()) return status;
+  }
+  OpenChannel();
+  return absl::OkStatus();
+}
+
+// Over the lane if that is to be had, else over gRPC.
+void ClientSession::OpenChannel() {
+  lane_ = nullptr;
+  channel_.reset();
+  if (!connection_->lane.empty()) {
+    auto lane = LaneChannel::Connect(connection_->lane, server_);
+    if (lane.ok()) {
+      lane_ = lane->get();
+      channel_ = *std::move(lane);
+      return;
     }
   }
   channel_ = std::make_unique<NormalizeChannel>(connection_->stub.get());
-  return absl::OkStatus();
 }
 
 absl::Status ClientSession::Fail(absl::Status status) {

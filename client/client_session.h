@@ -5,16 +5,19 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "client/client_options.h"
 #include "client/connection.h"
-#include "client/normalize_channel.h"
+#include "client/lane_channel.h"
 #include "client/outbox.h"
 #include "client/outgoing_request.h"
+#include "client/session_channel.h"
 #include "stats/tensor_view.h"
 #include "streamnorm/v1/normalizer_service.grpc.pb.h"
 
@@ -68,8 +71,16 @@ class ClientSession {
 
   // Counts rows by their moments; fills in the update_id. Not to be mixed with
   // requests in flight to the same normalizer.
-  absl::StatusOr<v1::MergeMomentsResponse> MergeMoments(
-      v1::MergeMomentsRequest request);
+  using MergeAnswer = absl::StatusOr<v1::MergeMomentsResponse>;
+  MergeAnswer MergeMoments(v1::MergeMomentsRequest request);
+
+  // Likewise for several normalizers, or several times the same, in one round
+  // trip: all layers of a model, say. The answers have the order of the
+  // requests, at most 1,024. One that is refused is an error in its place, and
+  // the others count. An error of all of them: none counted if it is
+  // INVALID_ARGUMENT or RESOURCE_EXHAUSTED, else as of an update.
+  absl::StatusOr<std::vector<MergeAnswer>> ExchangeMoments(
+      std::vector<v1::MergeMomentsRequest> requests);
 
   // Waits until everything that was answered is on the server's disk. The
   // token resumes the session from here: store it in the job's checkpoint.
@@ -86,6 +97,10 @@ class ClientSession {
   uint64_t replayed_updates() const { return outbox_.replayed_updates(); }
   uint64_t reconnects() const { return reconnects_; }
 
+  // Requests go over the lane (docs/lane.md) and not over gRPC. False before
+  // the first one.
+  bool uses_lane() const { return channel_ != nullptr && lane_ != nullptr; }
+
  private:
   friend class Client;
 
@@ -96,10 +111,11 @@ class ClientSession {
 
   Clock::time_point Deadline() const;
 
-  // What Outbox needs before it can take an update.
-  absl::Status Prepare(const OutgoingRequest& update,
+  // What Outbox needs before it can take updates.
+  absl::Status CheckSize(size_t bytes, absl::string_view what) const;
+  absl::Status Prepare(std::span<const OutgoingPtr> updates,
                        Clock::time_point deadline);
-  absl::Status WaitForRoom(const OutgoingRequest& update,
+  absl::Status WaitForRoom(std::span<const OutgoingPtr> updates,
                            Clock::time_point deadline);
   absl::Status LearnGeneration(const std::string& name,
                                Clock::time_point deadline);
@@ -113,15 +129,42 @@ class ClientSession {
   void Deliver(const OutgoingRequest& request,
                absl::StatusOr<v1::NormalizeResponse> answer);
 
+  void OpenChannel();
   absl::Status Reconnect(Clock::time_point deadline);
   absl::Status TryResume(Clock::time_point deadline);
   absl::Status ReconnectAnew(Clock::time_point deadline);
-  absl::StatusOr<v1::MergeMomentsResponse> CallMerge(
-      const OutgoingPtr& merge, Clock::time_point deadline);
+
+  // Merges that are called until all are answered or refused.
+  absl::StatusOr<std::vector<MergeAnswer>> Merge(
+      std::span<const OutgoingPtr> merges);
+
+  // Calls those whose answer is not known yet, which is UNAVAILABLE, and fills
+  // it in. Not OK: an error of all of them, or one of those is still to be
+  // called again.
+  absl::Status CallMerges(std::span<const OutgoingPtr> merges,
+                          Clock::time_point deadline,
+                          std::vector<MergeAnswer>* answers);
+
+  // Puts merges on the wire, and nothing else does. All are refused if the
+  // result is an error.
+  absl::Status ClearLane(Clock::time_point deadline);
+  template <typename Request, typename Response>
+  absl::Status CallMoments(
+      LaneMethod method,
+      grpc::Status (v1::NormalizerService::Stub::*grpc_method)(
+          grpc::ClientContext*, const Request&, Response*),
+      const Request& request, Clock::time_point deadline, Response* response);
+  absl::StatusOr<std::vector<MergeAnswer>> SendMerges(
+      std::span<const OutgoingPtr> merges, Clock::time_point deadline);
+
+  // Notes what became of a merge; returns the error that ends the session, or
+  // that makes it necessary to call again.
+  absl::Status Note(const OutgoingPtr& merge, const MergeAnswer& answer);
   absl::StatusOr<v1::BarrierResponse> CallBarrier(Clock::time_point deadline);
   absl::Status Fail(absl::Status status);
 
   const std::shared_ptr<ClientConnection> connection_;
+  ServerIdentity server_;
   Outbox outbox_;
   absl::Status failed_;  // not OK: for good
 
@@ -129,7 +172,8 @@ class ClientSession {
   size_t answers_due_ = 0;
   OutgoingPtr last_submitted_;
 
-  std::unique_ptr<NormalizeChannel> channel_;  // null: to be connected
+  std::unique_ptr<SessionChannel> channel_;  // null: to be connected
+  LaneChannel* lane_ = nullptr;              // channel_, where it is a lane
   bool first_connection_ = true;
   std::chrono::milliseconds backoff_{0};
   uint64_t reconnects_ = 0;

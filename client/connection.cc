@@ -4,21 +4,25 @@
 #include <thread>
 
 #include "absl/strings/cord.h"
-#include "google/rpc/status.pb.h"
 
 namespace streamnorm {
 
 absl::Status FromGrpc(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
-  absl::Status converted(static_cast<absl::StatusCode>(status.error_code()),
-                         status.error_message());
   google::rpc::Status details;
-  if (details.ParseFromString(status.error_details())) {
-    for (const auto& detail : details.details()) {
-      converted.SetPayload(detail.type_url(), absl::Cord(detail.value()));
-    }
+  if (!details.ParseFromString(status.error_details())) details.Clear();
+  details.set_code(status.error_code());
+  details.set_message(status.error_message());
+  return FromRpcStatus(details);
+}
+
+absl::Status FromRpcStatus(const google::rpc::Status& proto) {
+  absl::Status status(static_cast<absl::StatusCode>(proto.code()),
+                      proto.message());
+  for (const auto& detail : proto.details()) {
+    status.SetPayload(detail.type_url(), absl::Cord(detail.value()));
   }
-  return converted;
+  return status;
 }
 
 bool IsRetryable(const absl::Status& status) {

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "client/client_options.h"
+#include "google/rpc/status.pb.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
 #include "streamnorm/v1/admin_service.grpc.pb.h"
@@ -23,10 +24,13 @@ struct ClientConnection {
   std::unique_ptr<v1::NormalizerService::Stub> stub;
   std::unique_ptr<v1::AdminService::Stub> admin;
   uint64_t max_message_bytes = 0;  // of the server
+  std::string lane;                // the path of its socket; empty = not used
 };
 
-// The server's status, with its details as payloads.
+// The server's status, of a call or within an answer, with its details as
+// payloads.
 absl::Status FromGrpc(const grpc::Status& status);
+absl::Status FromRpcStatus(const google::rpc::Status& proto);
 
 // True for errors after which the same request may be sent again: whether it
 // was answered or not, the server is not to be had right now.

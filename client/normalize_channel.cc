@@ -37,9 +37,9 @@ NormalizeChannel::~NormalizeChannel() {
   }
 }
 
-void NormalizeChannel::Write(const v1::NormalizeRequest& request) {
+void NormalizeChannel::Write(v1::NormalizeRequest* request) {
   writing_ = true;
-  stream_->Write(request, AsPointer(kWrite));
+  stream_->Write(*request, AsPointer(kWrite));
 }
 
 void NormalizeChannel::StartRead() {

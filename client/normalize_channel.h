@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "client/session_channel.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/completion_queue.h"
 #include "grpcpp/support/async_stream.h"
@@ -14,35 +15,19 @@
 
 namespace streamnorm {
 
-// One NormalizeStream call, driven by its caller's thread: a write and a read
-// can be under way at the same time, so neither side waits for the other's
-// flow control, and every wait has a deadline. Not thread safe.
-class NormalizeChannel {
+// One NormalizeStream call.
+class NormalizeChannel final : public SessionChannel {
  public:
   explicit NormalizeChannel(v1::NormalizerService::Stub* stub);
 
   // Cancels the call and waits for its end.
-  ~NormalizeChannel();
+  ~NormalizeChannel() override;
 
-  bool can_write() const { return started_ && !writing_ && !broken_; }
-
-  // REQUIRES: can_write(); `request` lives until can_write() is true again or
-  // this is destroyed.
-  void Write(const v1::NormalizeRequest& request);
-
-  enum class Event { kProgress, kAnswer, kBroken, kTimeout };
-
-  // A deadline that lets Wait take what is there and go. (With any other one
-  // that has passed, gRPC may well wait for a millisecond.)
-  static constexpr auto kNoWait = std::chrono::steady_clock::time_point::min();
-
-  // Waits for the next thing to happen. After kAnswer, answer() is the next
-  // response.
-  Event Wait(std::chrono::steady_clock::time_point deadline);
-  v1::NormalizeResponse& answer() { return answer_; }
-
-  // Why it broke. REQUIRES: the last event was kBroken.
-  absl::Status status();
+  bool can_write() const override { return started_ && !writing_ && !broken_; }
+  void Write(v1::NormalizeRequest* request) override;
+  Event Wait(std::chrono::steady_clock::time_point deadline) override;
+  v1::NormalizeResponse& answer() override { return answer_; }
+  absl::Status status() override;
 
  private:
   void StartRead();

@@ -71,26 +71,42 @@ uint64_t Outbox::durable_sequence(const std::string& name) const {
 }
 
 bool Outbox::HasRoom(const std::string& name, size_t bytes) const {
-  if (!InWindow(name)) return false;
-  return kept_.empty() || (kept_.size() < options_.max_buffered_updates &&
-                           kept_bytes_ + bytes <= options_.max_buffered_bytes);
+  return InWindow(name, 1) && InBuffer(1, bytes);
+}
+
+bool Outbox::HasRoom(std::span<const OutgoingPtr> updates) const {
+  std::map<std::string, size_t> updates_of;
+  size_t bytes = 0;
+  for (const OutgoingPtr& update : updates) {
+    ++updates_of[update->name()];
+    bytes += update->bytes;
+  }
+  return InBuffer(updates.size(), bytes) &&
+         std::all_of(
+             updates_of.begin(), updates_of.end(),
+             [this](const auto& of) { return InWindow(of.first, of.second); });
+}
+
+bool Outbox::InBuffer(size_t updates, size_t bytes) const {
+  return kept_.empty() ||
+         (kept_.size() + updates <= options_.max_buffered_updates &&
+          kept_bytes_ + bytes <= options_.max_buffered_bytes);
 }
 
 // Also after a crash that took all that is kept.
-bool Outbox::InWindow(const std::string& name) const {
+bool Outbox::InWindow(const std::string& name, size_t updates) const {
   const auto it = tracks_.find(name);
-  if (it == tracks_.end()) return true;
+  if (it == tracks_.end()) return updates <= kSequenceWindow;
   const Track& track = it->second;
-  if (track.next_sequence <= track.durable_sequence + kSequenceWindow) {
-    return true;
-  }
+  const uint64_t last = track.next_sequence + updates - 1;
+  if (last <= track.durable_sequence + kSequenceWindow) return true;
   uint64_t lowest = track.next_sequence;
   if (!track.refused.empty()) lowest = *track.refused.begin();
   const auto oldest = std::find_if(
       kept_.begin(), kept_.end(),
       [&](const OutgoingPtr& update) { return update->name() == name; });
   if (oldest != kept_.end()) lowest = std::min(lowest, (*oldest)->sequence());
-  return track.next_sequence < lowest + kSequenceWindow;
+  return last < lowest + kSequenceWindow;
 }
 
 void Outbox::Add(const OutgoingPtr& request) {

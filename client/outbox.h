@@ -6,6 +6,7 @@
 #include <deque>
 #include <map>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -42,7 +43,8 @@ struct UpdateAnswer {
 // (tests/server/simulation_test.cc) over a network that fails by a seed.
 //
 // Normalize requests go through its queue, TakeNext to Accepted or Refused. A
-// MergeMoments is a call of its own that its holder makes.
+// MergeMoments is a call of its own that its holder makes, or an entry of one
+// (ExchangeMoments).
 //
 // Not thread safe.
 class Outbox {
@@ -63,9 +65,10 @@ class Outbox {
   bool HasUpdates(const std::string& name) const;
   void LearnGeneration(const std::string& name, uint64_t generation);
 
-  // Whether an update of `name` of `bytes` may be added. There is room once
-  // all that was added is durable or skipped.
+  // Whether an update of `name` of `bytes` may be added, or all of `updates`.
+  // There is room once all that was added is durable or skipped.
   bool HasRoom(const std::string& name, size_t bytes) const;
+  bool HasRoom(std::span<const OutgoingPtr> updates) const;
 
   // Takes a request over; an update gets its number and is kept.
   void Add(const OutgoingPtr& request);
@@ -124,7 +127,8 @@ class Outbox {
     RowsAudit audit;
   };
 
-  bool InWindow(const std::string& name) const;
+  bool InWindow(const std::string& name, size_t updates) const;
+  bool InBuffer(size_t updates, size_t bytes) const;
   void Number(OutgoingRequest* update);
   void Release(const std::string& name, uint64_t durable_sequence);
   absl::Status CheckNothingLost(const v1::ResumeSessionResponse& resumed) const;

@@ -34,8 +34,16 @@ const v1::NormalizeRequest& OutgoingRequest::normalize() const {
   return std::get<v1::NormalizeRequest>(request);
 }
 
+v1::NormalizeRequest* OutgoingRequest::mutable_normalize() {
+  return &std::get<v1::NormalizeRequest>(request);
+}
+
 const v1::MergeMomentsRequest& OutgoingRequest::merge() const {
   return std::get<v1::MergeMomentsRequest>(request);
+}
+
+v1::MergeMomentsRequest* OutgoingRequest::mutable_merge() {
+  return &std::get<v1::MergeMomentsRequest>(request);
 }
 
 const std::string& OutgoingRequest::name() const {

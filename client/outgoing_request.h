@@ -24,7 +24,9 @@ struct OutgoingRequest {
 
   bool IsMerge() const;
   const v1::NormalizeRequest& normalize() const;
+  v1::NormalizeRequest* mutable_normalize();
   const v1::MergeMomentsRequest& merge() const;
+  v1::MergeMomentsRequest* mutable_merge();
 
   const std::string& name() const;  // of the normalizer
   const v1::UpdateId& update_id() const;

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "google/rpc/error_details.pb.h"
 #include "grpcpp/create_channel.h"
@@ -44,6 +45,15 @@ absl::StatusOr<Response> Call(
 }
 
 using Stub = v1::NormalizerService::Stub;
+
+// By its address. In a container or behind a tunnel it may be elsewhere in
+// spite of it: then the lane's socket isn't there, or is another server's.
+bool IsOnThisMachine(absl::string_view address) {
+  return absl::StartsWith(address, "unix:") ||
+         absl::StartsWith(address, "127.") ||
+         absl::StartsWith(address, "localhost:") ||
+         absl::StartsWith(address, "[::1]:");
+}
 
 // Reads how far the work is up to its last answer, which has the result.
 template <typename Response>
@@ -89,6 +99,9 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(
   const auto limit = info->limits().find("max_message_bytes");
   if (limit != info->limits().end()) {
     connection->max_message_bytes = static_cast<uint64_t>(limit->second);
+  }
+  if (options.use_lane && IsOnThisMachine(address)) {
+    connection->lane = info->lane();
   }
   return client;
 }

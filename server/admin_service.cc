@@ -48,6 +48,7 @@ grpc::ServerUnaryReactor* AdminService::GetServerInfo(
   for (const std::string& id : registry_->quarantined()) {
     response->add_quarantined("normalizers/" + id);
   }
+  response->set_lane(info_.lane);
   auto& limits = *response->mutable_limits();
   const auto add = [&](const char* flag, uint64_t value) {
     limits[flag] = static_cast<int64_t>(value);
@@ -60,6 +61,7 @@ grpc::ServerUnaryReactor* AdminService::GetServerInfo(
   add("max_sessions", info_.limits.max_sessions);
   add("max_ledgers", info_.limits.max_ledgers);
   add("session_idle_timeout_s", info_.limits.session_idle_timeout_s);
+  add("max_lane_connections", info_.limits.max_lane_connections);
   auto* reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
   return reactor;

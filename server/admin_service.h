@@ -21,6 +21,7 @@ class AdminService final : public v1::AdminService::CallbackService {
     HistoryId history_id{};
     uint64_t incarnation = 0;
     Limits limits;
+    std::string lane;  // the path of its socket; empty = none
   };
 
   // All pointers outlive it.

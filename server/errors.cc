@@ -95,6 +95,28 @@ absl::Status InvalidField(absl::string_view field, absl::string_view got,
   return status;
 }
 
+absl::Status Within(absl::string_view path, const absl::Status& status) {
+  const std::string type =
+      absl::StrCat(kTypePrefix, google::rpc::BadRequest().GetTypeName());
+  google::rpc::BadRequest bad_request;
+  const auto detail = status.GetPayload(type);
+  if (detail) bad_request.ParseFromString(std::string(*detail));
+  // Only the messages of bad fields begin with a path for certain.
+  const char* const joint = detail ? "." : ": ";
+  absl::Status within(status.code(),
+                      absl::StrCat(path, joint, status.message()));
+  status.ForEachPayload(
+      [&](absl::string_view type_url, const absl::Cord& payload) {
+        within.SetPayload(type_url, payload);
+      });
+  for (auto& violation : *bad_request.mutable_field_violations()) {
+    violation.set_field(absl::StrCat(path, ".", violation.field()));
+    violation.set_description(absl::StrCat(path, ".", violation.description()));
+  }
+  if (detail) AddDetail(bad_request, &within);
+  return within;
+}
+
 absl::Status LimitExceeded(absl::string_view what, absl::string_view got,
                            absl::string_view want, absl::string_view flag) {
   return MakeError(
@@ -213,16 +235,17 @@ absl::Status StateOverflow(size_t feature, absl::string_view id) {
                                    NormalizerName(id), ")"));
 }
 
-absl::Status CheckExtremesGiven(const Moments& moments, const ScalingRule& rule,
-                                absl::string_view id) {
-  if (rule.method == ScalingMethod::kStandard) return absl::OkStatus();
-  for (size_t j = 0; j < moments.features(); ++j) {
-    if (moments.count(j) > 0 && moments.minimum()[j] > moments.maximum()[j]) {
-      return InvalidField("minimum", "absent",
-                          absl::StrCat("minimum and maximum, which the scaling "
-                                       "method of ",
-                                       NormalizerName(id), " is made of"));
-    }
+absl::Status CheckExtremesGiven(const ReducedMoments& moments,
+                                const ScalingRule& rule, absl::string_view id) {
+  if (rule.method == ScalingMethod::kStandard || moments.minimum != nullptr) {
+    return absl::OkStatus();
+  }
+  for (size_t j = 0; j < moments.features; ++j) {
+    if (moments.count(j) == 0) continue;
+    return InvalidField("minimum", "absent",
+                        absl::StrCat("minimum and maximum, which the scaling "
+                                     "method of ",
+                                     NormalizerName(id), " is made of"));
   }
   return absl::OkStatus();
 }

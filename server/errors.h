@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "stats/moments.h"
+#include "stats/reduced_moments.h"
 #include "stats/scaling.h"
 
 namespace streamnorm {
@@ -73,6 +74,10 @@ absl::Status SequenceOutOfWindow(uint64_t sequence, uint64_t applied_sequence);
 absl::Status RowsMismatch(absl::string_view field, uint64_t got, uint64_t want,
                           absl::string_view id);
 
+// An error of a part of a request, with the path that leads to that part
+// ("merges[3]") before its own.
+absl::Status Within(absl::string_view path, const absl::Status& status);
+
 // What Fold or Apply stumbled over, with row, column and value.
 absl::Status CheckValues(const ValueProblem& problem, const TensorView& input,
                          absl::string_view id);
@@ -81,8 +86,8 @@ absl::Status OutputOverflow(size_t feature, DataType type,
 absl::Status StateOverflow(size_t feature, absl::string_view id);
 
 // The min-max and max-abs rules can't do without extremes.
-absl::Status CheckExtremesGiven(const Moments& moments, const ScalingRule& rule,
-                                absl::string_view id);
+absl::Status CheckExtremesGiven(const ReducedMoments& moments,
+                                const ScalingRule& rule, absl::string_view id);
 
 // Counts are exact in a double up to 2^53 rows.
 absl::Status CheckRowCount(absl::string_view field, uint64_t before,

@@ -75,6 +75,16 @@ Handler::Handler(const Options& options, Registry* registry,
 
 // The data path.
 
+Handler::Update Handler::UpdateOf(NormalizerPtr normalizer, UpdateSource source,
+                                  bool wait_durable,
+                                  const UpdateOutcome& outcome) {
+  // Without a session nobody else can bring the rows back, so the answer waits
+  // for the disk.
+  const bool waits =
+      wait_durable || !outcome.generation_durable || source.session == nullptr;
+  return {std::move(normalizer), std::move(source), waits};
+}
+
 void Handler::Normalize(const v1::NormalizeRequest& request,
                         v1::NormalizeResponse* response, Done done) {
   const auto space = [response](size_t bytes) {
@@ -92,6 +102,7 @@ void Handler::Normalize(const v1::NormalizeRequest& request,
   call.mode = *mode;
   const bool updates = call.mode != Mode::kNormalizeOnly;
   if (updates) {
+    if (auto s = committer_->AcceptingUpdates(); !s.ok()) return done(s);
     auto source = ParseSource(request.has_update_id(), request.update_id(),
                               request.fail_if_frozen());
     if (!source.ok()) return done(source.status());
@@ -127,53 +138,96 @@ void Handler::Normalize(const v1::NormalizeRequest& request,
   response->set_nonfinite_values(outcome->nonfinite_values);
   response->set_clipped_values(outcome->clipped_values);
   if (!updates) return done(absl::OkStatus());
-  FinishUpdate(*normalizer, call.source,
-               request.wait_durable() || !outcome->update.generation_durable,
+  FinishUpdate(UpdateOf(*std::move(normalizer), std::move(call.source),
+                        request.wait_durable(), outcome->update),
                response, std::move(done));
 }
 
 void Handler::MergeMoments(const v1::MergeMomentsRequest& request,
                            v1::MergeMomentsResponse* response, Done done) {
+  if (auto s = committer_->AcceptingUpdates(); !s.ok()) return done(s);
+  auto update = DoMerge(request, response);
+  if (!update.ok()) return done(update.status());
+  FinishUpdate(*std::move(update), response, std::move(done));
+}
+
+absl::StatusOr<Handler::Update> Handler::DoMerge(
+    const v1::MergeMomentsRequest& request,
+    v1::MergeMomentsResponse* response) const {
   const auto mode = ParseMode(request.mode());
-  if (!mode.ok()) return done(mode.status());
+  if (!mode.ok()) return mode.status();
   if (*mode != Mode::kUpdateThenNormalize &&
       *mode != Mode::kNormalizeThenUpdate) {
-    return done(InvalidField("mode", v1::Mode_Name(request.mode()),
-                             "UPDATE_THEN_NORMALIZE (statistics after this "
-                             "merge) or NORMALIZE_THEN_UPDATE (before)"));
+    return InvalidField("mode", v1::Mode_Name(request.mode()),
+                        "UPDATE_THEN_NORMALIZE (statistics after this merge) "
+                        "or NORMALIZE_THEN_UPDATE (before)");
   }
   auto source = ParseSource(request.has_update_id(), request.update_id(),
                             request.fail_if_frozen());
-  if (!source.ok()) return done(source.status());
+  if (!source.ok()) return source.status();
   source->fingerprint = FingerprintOf(request);
   source->rows_sent_total = request.rows_sent_total();
-  const auto normalizer = FindNormalizer(*registry_, request.name());
-  if (!normalizer.ok()) return done(normalizer.status());
-  const auto moments =
-      ParseMoments(request, (*normalizer)->features(), (*normalizer)->id());
-  if (!moments.ok()) return done(moments.status());
+  auto normalizer = FindNormalizer(*registry_, request.name());
+  if (!normalizer.ok()) return normalizer.status();
+  const size_t features = (*normalizer)->features();
+  const auto moments = ParseMoments(request, features, (*normalizer)->id());
+  if (!moments.ok()) return moments.status();
 
   MergeCall call;
-  call.moments = &*moments;
+  call.moments = *moments;
   call.before = *mode == Mode::kNormalizeThenUpdate;
   call.source = *std::move(source);
   call.schema_hash = request.schema_hash();
-  MergedStatistics statistics;
+  MergedStatistics statistics{};
+  if (request.return_statistics()) {
+    statistics = PrepareStatistics(features, response);
+  }
   const auto outcome =
       (*normalizer)
           ->MergeMoments(call,
                          request.return_statistics() ? &statistics : nullptr);
-  if (!outcome.ok()) return done(outcome.status());
+  if (!outcome.ok()) return outcome.status();
   FillUpdate(*outcome, response);
-  if (request.return_statistics()) {
-    response->set_mean(ToBytes(statistics.mean));
-    response->set_variance(ToBytes(statistics.variance));
-    response->set_offset(ToBytes(statistics.scaling.offset));
-    response->set_scale(ToBytes(statistics.scaling.scale));
+  return UpdateOf(*std::move(normalizer), std::move(call.source),
+                  request.wait_durable(), *outcome);
+}
+
+void Handler::ExchangeMoments(const v1::ExchangeMomentsRequest& request,
+                              v1::ExchangeMomentsResponse* response,
+                              Done done) {
+  // For all of them at once, so that a disk that gets full refuses all or none.
+  if (auto s = committer_->AcceptingUpdates(); !s.ok()) return done(s);
+  if (auto s = CheckExchange(request, options_.limits.max_message_bytes);
+      !s.ok()) {
+    return done(s);
   }
-  FinishUpdate(*normalizer, call.source,
-               request.wait_durable() || !outcome->generation_durable, response,
-               std::move(done));
+  std::vector<std::pair<Update, v1::MergeMomentsResponse*>> updates;
+  updates.reserve(static_cast<size_t>(request.merges_size()));
+  bool wait = false;
+  for (int i = 0; i < request.merges_size(); ++i) {
+    v1::MergeMomentsResponse* answer = response->add_merges();
+    auto update = DoMerge(request.merges(i), answer);
+    if (!update.ok()) {
+      answer->Clear();
+      *answer->mutable_status() =
+          ToRpcStatus(Within(absl::StrCat("merges[", i, "]"), update.status()));
+      continue;
+    }
+    wait = wait || update->waits;
+    updates.emplace_back(*std::move(update), answer);
+  }
+#ifdef STREAMNORM_PEER_PUT_PER_REQUEST
+  for (const auto& [update, answer] : updates) PutNow(update.normalizer.get());
+  return done(absl::OkStatus());
+#endif
+  if (!wait) return done(absl::OkStatus());
+  queue_->WhenDurable([updates = std::move(updates),
+                       done = std::move(done)](absl::Status status) {
+    for (const auto& [update, answer] : updates) {
+      if (status.ok()) NoteDurable(update, answer);
+    }
+    done(std::move(status));
+  });
 }
 
 void Handler::Denormalize(const v1::DenormalizeRequest& request,
@@ -211,7 +265,6 @@ absl::Status Handler::DoDenormalize(const v1::DenormalizeRequest& request,
 absl::StatusOr<UpdateSource> Handler::ParseSource(bool has_id,
                                                   const v1::UpdateId& id,
                                                   bool fail_if_frozen) const {
-  if (auto s = committer_->AcceptingUpdates(); !s.ok()) return s;
   UpdateSource source;
   source.fail_if_frozen = fail_if_frozen;
   if (!has_id) return source;
@@ -298,24 +351,24 @@ void Handler::FillUpdate(const UpdateOutcome& outcome,
 }
 
 template <typename Response>
-void Handler::FinishUpdate(const NormalizerPtr& normalizer,
-                           const UpdateSource& source, bool wait_durable,
-                           Response* response, Done done) {
+void Handler::FinishUpdate(Update update, Response* response, Done done) {
 #ifdef STREAMNORM_PEER_PUT_PER_REQUEST
-  PutNow(normalizer.get());
+  PutNow(update.normalizer.get());
   return done(absl::OkStatus());
 #endif
-  const bool has_session = source.session != nullptr;
-  if (has_session && !wait_durable) return done(absl::OkStatus());
-  // Without a session nobody else can bring the rows back, so the answer waits
-  // for the disk.
-  queue_->WhenDurable([normalizer, session = source.id.session, has_session,
-                       response, done = std::move(done)](absl::Status status) {
-    if (status.ok() && has_session) {
-      response->set_durable_sequence(normalizer->DurableSequence(session));
-    }
+  if (!update.waits) return done(absl::OkStatus());
+  queue_->WhenDurable([update = std::move(update), response,
+                       done = std::move(done)](absl::Status status) {
+    if (status.ok()) NoteDurable(update, response);
     done(std::move(status));
   });
+}
+
+template <typename Response>
+void Handler::NoteDurable(const Update& update, Response* response) {
+  if (update.source.session == nullptr) return;
+  response->set_durable_sequence(
+      update.normalizer->DurableSequence(update.source.id.session));
 }
 
 // Statistics.

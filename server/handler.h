@@ -78,6 +78,8 @@ class Handler {
                    v1::DenormalizeResponse* response, Done done);
   void MergeMoments(const v1::MergeMomentsRequest& request,
                     v1::MergeMomentsResponse* response, Done done);
+  void ExchangeMoments(const v1::ExchangeMomentsRequest& request,
+                       v1::ExchangeMomentsResponse* response, Done done);
   void GetStatistics(const v1::GetStatisticsRequest& request,
                      v1::Statistics* response, Done done);
 
@@ -93,7 +95,18 @@ class Handler {
   absl::StatusOr<UpdateSource> ParseSource(bool has_id, const v1::UpdateId& id,
                                            bool fail_if_frozen) const;
 
+  // An update that took effect.
+  struct Update {
+    NormalizerPtr normalizer;
+    UpdateSource source;
+    bool waits = false;  // its answer, for the disk
+  };
+  static Update UpdateOf(NormalizerPtr normalizer, UpdateSource source,
+                         bool wait_durable, const UpdateOutcome& outcome);
+
   // Each does one RPC up to the point where only the disk is missing.
+  absl::StatusOr<Update> DoMerge(const v1::MergeMomentsRequest& request,
+                                 v1::MergeMomentsResponse* response) const;
   absl::StatusOr<NormalizerPtr> DoCreate(
       const v1::CreateNormalizerRequest& request, v1::Normalizer* response);
   absl::StatusOr<NormalizerPtr> DoUpdate(
@@ -115,8 +128,11 @@ class Handler {
   template <typename Response>
   void FillUpdate(const UpdateOutcome& outcome, Response* response) const;
   template <typename Response>
-  void FinishUpdate(const NormalizerPtr& normalizer, const UpdateSource& source,
-                    bool wait, Response* response, Done done);
+  void FinishUpdate(Update update, Response* response, Done done);
+
+  // Once the disk has it.
+  template <typename Response>
+  static void NoteDurable(const Update& update, Response* response);
 
   const Options options_;
   Registry* const registry_;

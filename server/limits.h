@@ -34,6 +34,10 @@ struct Limits {
   // A week: a job that stops on a Friday evening still resumes from its
   // checkpoint after the weekend and a holiday. 0 = sessions never expire.
   uint64_t session_idle_timeout_s = uint64_t{7} * 24 * 3600;
+
+  // Each has a thread of its own: the processes of one large machine. Further
+  // ones go through gRPC.
+  uint64_t max_lane_connections = 256;
 };
 
 }  // namespace streamnorm

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "grpc/grpc.h"
+#include "lane/unix_socket.h"
 #include "server/errors.h"
 #include "server/logging.h"
 #include "server/process_tuning.h"
@@ -38,6 +39,7 @@ struct Flags {
   ServerOptions server;
   RocksdbStoreOptions rocksdb;
   std::string store = "rocksdb";
+  std::string lane;
   std::string restore_from;
   bool verify = false;
   std::string log_level = "info";
@@ -58,6 +60,11 @@ void AddFlags(CLI::App* app, Flags* flags) {
                       "repeated. Default: 127.0.0.1:50051 and "
                       "unix:DATA_DIR/streamnorm.sock"),
       "STREAMNORM_LISTEN");
+  env(app->add_option("--lane", flags->lane,
+                      "Path of the socket for clients on this machine that "
+                      "do without gRPC (docs/lane.md), or none. Default: "
+                      "DATA_DIR/streamnorm.lane"),
+      "STREAMNORM_LANE");
   env(app->add_option("--data_dir", flags->rocksdb.data_dir,
                       "Directory for the statistics; created if absent"),
       "STREAMNORM_DATA_DIR");
@@ -135,6 +142,11 @@ void AddFlags(CLI::App* app, Flags* flags) {
                       "ends; its rows stay. 0 = never")
           ->check(CLI::Range(0, 10 * 365 * 24 * 3600)),
       "STREAMNORM_SESSION_IDLE_TIMEOUT_S");
+  env(app->add_option("--max_lane_connections", limits.max_lane_connections,
+                      "Connections of the lane, a thread each; further clients "
+                      "go through gRPC")
+          ->check(CLI::Range(0, 100'000)),
+      "STREAMNORM_MAX_LANE_CONNECTIONS");
   env(app->add_option("--max_concurrent_streams",
                       flags->server.max_concurrent_streams,
                       "Calls one connection may have open")
@@ -151,6 +163,18 @@ void AddFlags(CLI::App* app, Flags* flags) {
   env(app->add_option("--log_level", flags->log_level)
           ->check(CLI::IsMember({"debug", "info", "warning", "error"})),
       "STREAMNORM_LOG_LEVEL");
+}
+
+// Without a path of its own the lane is in the data directory, where that is
+// short enough for a socket.
+void CompleteLane(Flags* flags) {
+  const std::string& data_dir = flags->rocksdb.data_dir;
+  if (flags->lane == "none") return;
+  flags->server.lane = flags->lane;
+  if (!flags->lane.empty() || data_dir.empty()) return;
+  const auto directory = std::filesystem::absolute(data_dir);
+  const std::string path = directory.string() + "/streamnorm.lane";
+  if (path.size() <= kMaxSocketPathBytes) flags->server.lane = path;
 }
 
 // Fills in what depends on other flags. Returns what is wrong, or "".
@@ -176,6 +200,7 @@ std::string Complete(Flags* flags) {
                                      "/streamnorm.sock");
     }
   }
+  CompleteLane(flags);
   flags->server.commit.commit_interval =
       std::chrono::milliseconds(flags->commit_interval_ms);
   flags->server.drain_timeout = std::chrono::seconds(flags->drain_timeout_s);

@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "server/rpc_status.h"
+#include "server/wire.h"
 
 namespace streamnorm {
 namespace {

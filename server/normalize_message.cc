@@ -8,6 +8,7 @@
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "google/protobuf/wire_format_lite.h"
+#include "lane/tensor_message.h"
 
 namespace streamnorm {
 namespace {
@@ -21,8 +22,6 @@ constexpr uint32_t LengthTag(int field) {
 }
 constexpr uint32_t kInputTag =
     LengthTag(v1::NormalizeRequest::kInputFieldNumber);
-constexpr uint32_t kOutputTag =
-    LengthTag(v1::NormalizeResponse::kOutputFieldNumber);
 constexpr uint32_t kDataTag = LengthTag(v1::Tensor::kDataFieldNumber);
 
 void AppendVarint(uint64_t value, std::string* bytes) {
@@ -33,14 +32,11 @@ void AppendVarint(uint64_t value, std::string* bytes) {
                 static_cast<size_t>(end - buffer.data()));
 }
 
-size_t VarintSize(uint64_t value) {
-  return CodedOutputStream::VarintSize64(value);
-}
-
-// Walks over slices. Every function but position() is false, or 0, at the end.
+// Walks over pieces. Every function but position() is false, or 0, at the end.
 class Cursor {
  public:
-  explicit Cursor(const std::vector<grpc::Slice>& slices) : slices_(slices) {}
+  explicit Cursor(const std::vector<absl::string_view>& pieces)
+      : pieces_(pieces) {}
 
   uint64_t position() const { return position_; }
 
@@ -64,16 +60,14 @@ class Cursor {
     return true;
   }
 
-  // What is left of this slice; empty only at the very end.
+  // What is left of this piece; empty only at the very end.
   absl::string_view Left() {
-    while (slice_ < slices_.size() && offset_ == slices_[slice_].size()) {
-      ++slice_;
+    while (piece_ < pieces_.size() && offset_ == pieces_[piece_].size()) {
+      ++piece_;
       offset_ = 0;
     }
-    if (slice_ == slices_.size()) return {};
-    const grpc::Slice& slice = slices_[slice_];
-    return {reinterpret_cast<const char*>(slice.begin()) + offset_,
-            slice.size() - offset_};
+    if (piece_ == pieces_.size()) return {};
+    return pieces_[piece_].substr(offset_);
   }
 
  private:
@@ -102,8 +96,8 @@ class Cursor {
     position_ += size;
   }
 
-  const std::vector<grpc::Slice>& slices_;
-  size_t slice_ = 0;
+  const std::vector<absl::string_view>& pieces_;
+  size_t piece_ = 0;
   size_t offset_ = 0;
   uint64_t position_ = 0;
 };
@@ -140,12 +134,27 @@ bool IsTag(uint64_t tag) { return tag >= 8; }  // field 0 is none
 
 absl::Status ReceivedNormalize::Parse(const grpc::ByteBuffer& message) {
   Clear();
-  if (!message.Dump(&slices_).ok()) return ParseWhole();
+  if (!message.Dump(&slices_).ok()) slices_.clear();
+  for (const grpc::Slice& slice : slices_) {
+    message_.emplace_back(reinterpret_cast<const char*>(slice.begin()),
+                          slice.size());
+  }
+  return ParseMessage();
+}
+
+absl::Status ReceivedNormalize::Parse(absl::string_view message) {
+  Clear();
+  message_.push_back(message);
+  return ParseMessage();
+}
+
+absl::Status ReceivedNormalize::ParseMessage() {
   if (!CutData()) return ParseWhole();
   return request_.ParseFromString(head_) ? absl::OkStatus() : ParseWhole();
 }
 
 void ReceivedNormalize::Clear() {
+  message_.clear();
   slices_.clear();
   request_.Clear();
   head_.clear();
@@ -157,7 +166,7 @@ void ReceivedNormalize::Clear() {
 // Splits the message in head_ and the data's pieces_. False if it is not as
 // simple as any client of the .proto makes it: one input with one data.
 bool ReceivedNormalize::CutData() {
-  Cursor cursor(slices_);
+  Cursor cursor(message_);
   bool has_input = false;
   while (!cursor.Left().empty()) {
     uint64_t tag = 0;
@@ -195,8 +204,8 @@ bool ReceivedNormalize::CutData() {
 
 absl::Status ReceivedNormalize::ParseWhole() {
   std::string whole;
-  for (const grpc::Slice& slice : slices_) {
-    whole.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  for (const absl::string_view piece : message_) {
+    whole.append(piece.data(), piece.size());
   }
   pieces_.clear();
   data_bytes_ = 0;
@@ -224,20 +233,8 @@ void ReceivedNormalize::CopyData(uint8_t* to) const {
 
 grpc::ByteBuffer SerializeWithData(v1::NormalizeResponse* response,
                                    grpc::Slice data) {
-  // `output` is the last field, and `data` the last one in it.
-  v1::Tensor output;
-  output.Swap(response->mutable_output());
-  response->clear_output();
-  std::string head = response->SerializeAsString();
-  output.Swap(response->mutable_output());
-  const std::string tensor = response->output().SerializeAsString();
-  AppendVarint(kOutputTag, &head);
-  AppendVarint(tensor.size() + VarintSize(kDataTag) + VarintSize(data.size()) +
-                   data.size(),
-               &head);
-  head += tensor;
-  AppendVarint(kDataTag, &head);
-  AppendVarint(data.size(), &head);
+  std::string head;
+  AppendUpToData(response, data.size(), &head);
   const std::array<grpc::Slice, 2> slices = {grpc::Slice(head),
                                              std::move(data)};
   return {slices.data(), slices.size()};

@@ -23,6 +23,9 @@ class ReceivedNormalize {
   // INVALID_ARGUMENT if `message` is no NormalizeRequest. Keeps `message`'s
   // memory until the next Parse or Clear.
   absl::Status Parse(const grpc::ByteBuffer& message);
+
+  // The same; `message` must live until then.
+  absl::Status Parse(absl::string_view message);
   void Clear();
 
   // All but the tensor's bytes.
@@ -37,10 +40,12 @@ class ReceivedNormalize {
   void CopyData(uint8_t* to) const;
 
  private:
+  absl::Status ParseMessage();
   bool CutData();
   absl::Status ParseWhole();
 
-  std::vector<grpc::Slice> slices_;
+  std::vector<grpc::Slice> slices_;  // keep the memory of message_
+  std::vector<absl::string_view> message_;
   v1::NormalizeRequest request_;
   std::string head_, input_;  // for Parse; kept for their memory
   std::vector<absl::string_view> pieces_;

@@ -189,49 +189,65 @@ absl::Status Normalizer::PrepareOutput(const NormalizeCall& call,
 }
 
 absl::StatusOr<UpdateOutcome> Normalizer::MergeMoments(
-    const MergeCall& call, MergedStatistics* statistics) {
+    const MergeCall& call, const MergedStatistics* statistics) {
   Workspace& w = ThreadWorkspace();
   MutexLock lock(&mu_);
   if (auto s = CheckUsable(call.schema_hash); !s.ok()) return s;
-  if (auto s = CheckExtremesGiven(*call.moments, definition_.scaling, id_);
+  if (auto s = CheckExtremesGiven(call.moments, definition_.scaling, id_);
       !s.ok()) {
     return s;
   }
   const auto admission = Admit(call.source);
   if (!admission.ok()) return admission.status();
-  const bool count = *admission == Admission::kCount;
-  if (count) {
-    if (auto s = CheckRowCount("count", state_.moments.row_count(),
-                               call.moments->row_count(), id_);
-        !s.ok()) {
-      return s;
-    }
-    w.next.CopyCounts(state_.moments);
-    w.next = state_.moments;
-    w.next.Merge(*call.moments);
-    size_t feature = 0;
-    if (!w.next.IsFinite(&feature)) return StateOverflow(feature, id_);
-  }
-  std::optional<bool> warming_up;
+  if (auto s = Merge(call, *admission); !s.ok()) return s;
+  bool warming_up = false;
   if (statistics != nullptr) {
-    const Moments& basis = count && !call.before ? w.next : state_.moments;
-    if (auto s = ChooseScaling(basis, {.moments = call.moments},
-                               &statistics->scaling, &warming_up.emplace());
-        !s.ok()) {
-      return s;
-    }
-    statistics->mean.assign(basis.mean().begin(), basis.mean().end());
-    statistics->variance.resize(features_);
-    for (size_t j = 0; j < features_; ++j) {
-      statistics->variance[j] = basis.variance(j);
-    }
+    auto s = WriteStatistics(call, *admission, *statistics, &warming_up);
+    if (!s.ok()) return s;
   }
   if (auto s = Audit(call.source, *admission, w.next); !s.ok()) return s;
   if (auto s = OpenLedger(call.source, *admission); !s.ok()) return s;
   const uint64_t counted = Accept(call.source, *admission, &w.next);
   UpdateOutcome outcome = Outcome(call.source, *admission, counted);
-  if (warming_up) outcome.warming_up = *warming_up;
+  if (statistics != nullptr) outcome.warming_up = warming_up;
   return outcome;
+}
+
+absl::Status Normalizer::Merge(const MergeCall& call,
+                               Admission admission) const {
+  if (admission != Admission::kCount) return absl::OkStatus();
+  if (auto s = CheckRowCount("count", state_.moments.row_count(),
+                             call.moments.rows, id_);
+      !s.ok()) {
+    return s;
+  }
+  size_t feature = 0;
+  if (MergeOnto(call.moments, state_.moments, &ThreadWorkspace().next,
+                &feature)) {
+    return absl::OkStatus();
+  }
+  return StateOverflow(feature, id_);
+}
+
+absl::Status Normalizer::WriteStatistics(const MergeCall& call,
+                                         Admission admission,
+                                         const MergedStatistics& statistics,
+                                         bool* warming_up) const {
+  Workspace& w = ThreadWorkspace();
+  const bool after = admission == Admission::kCount && !call.before;
+  const Moments& basis = after ? w.next : state_.moments;
+  *warming_up = basis.row_count() < definition_.warm_up.minimum_rows;
+  if (!*warming_up) {
+    ScaleAndWrite(definition_.scaling, basis, &w.scaling, statistics);
+    return absl::OkStatus();
+  }
+  if (auto s = ChooseScaling(basis, {.moments = &call.moments}, &w.scaling,
+                             warming_up);
+      !s.ok()) {
+    return s;
+  }
+  streamnorm::WriteStatistics(basis, w.scaling, statistics);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<NormalizeOutcome> Normalizer::Denormalize(
@@ -510,7 +526,7 @@ absl::Status Normalizer::ChooseScaling(const Moments& basis, OwnRows own,
 
 absl::Status Normalizer::CenterOn(OwnRows own, ScalingTable* table) const {
   if (own.moments != nullptr) {
-    CenterScaling(*own.moments, table);
+    CenterScaling(ToMoments(*own.moments), table);
     return absl::OkStatus();
   }
   Workspace& w = ThreadWorkspace();

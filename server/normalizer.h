@@ -16,6 +16,7 @@
 #include "server/mutex.h"
 #include "server/sessions.h"
 #include "stats/moments.h"
+#include "stats/reduced_moments.h"
 #include "stats/scaling.h"
 #include "storage/records.h"
 
@@ -54,7 +55,7 @@ struct NormalizeCall {
 };
 
 struct MergeCall {
-  const Moments* moments = nullptr;
+  ReducedMoments moments;
   bool before = false;  // scaling of the statistics before this merge
   UpdateSource source;
   uint64_t schema_hash = 0;
@@ -77,13 +78,6 @@ struct NormalizeOutcome {
   UpdateOutcome update;
   uint64_t nonfinite_values = 0;
   uint64_t clipped_values = 0;
-};
-
-// Statistics as they were before or after a merge.
-struct MergedStatistics {
-  std::vector<double> mean;
-  std::vector<double> variance;
-  ScalingTable scaling;
 };
 
 // Where a session stands with one normalizer.
@@ -127,9 +121,10 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
   absl::StatusOr<NormalizeOutcome> Normalize(const NormalizeCall& call,
                                              uint8_t* output);
 
-  // Counts rows by their moments; fills `*statistics` unless null.
-  absl::StatusOr<UpdateOutcome> MergeMoments(const MergeCall& call,
-                                             MergedStatistics* statistics);
+  // Counts rows by their moments; writes the statistics of before or after to
+  // `*statistics` unless null. An error means that nothing changed.
+  absl::StatusOr<UpdateOutcome> MergeMoments(
+      const MergeCall& call, const MergedStatistics* statistics);
 
   // The inverse with the current statistics. `revision` 0 = any.
   absl::StatusOr<NormalizeOutcome> Denormalize(const TensorView& input,
@@ -246,6 +241,14 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
                              uint8_t* output, bool* warming_up) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
+  // The steps of MergeMoments, likewise.
+  absl::Status Merge(const MergeCall& call, Admission admission) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status WriteStatistics(const MergeCall& call, Admission admission,
+                               const MergedStatistics& statistics,
+                               bool* warming_up) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
   // DATA_LOSS if the client's count of its rows is not ours.
   absl::Status Audit(const UpdateSource& source, Admission admission,
                      const Moments& next) const
@@ -265,7 +268,7 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
   // one of the two, or neither.
   struct OwnRows {
     const TensorView* rows = nullptr;
-    const Moments* moments = nullptr;
+    const ReducedMoments* moments = nullptr;
   };
 
   // Chooses the scaling for an answer made from `basis`; `*warming_up` if it

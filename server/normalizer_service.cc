@@ -79,6 +79,8 @@ STREAMNORM_RPC(Handler, handler_, Denormalize, v1::DenormalizeRequest,
                v1::DenormalizeResponse)
 STREAMNORM_RPC(Handler, handler_, MergeMoments, v1::MergeMomentsRequest,
                v1::MergeMomentsResponse)
+STREAMNORM_RPC(Handler, handler_, ExchangeMoments, v1::ExchangeMomentsRequest,
+               v1::ExchangeMomentsResponse)
 STREAMNORM_RPC(Handler, handler_, GetStatistics, v1::GetStatisticsRequest,
                v1::Statistics)
 STREAMNORM_RPC(SessionHandler, session_handler_, OpenSession,

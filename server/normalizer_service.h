@@ -30,6 +30,7 @@ struct NormalizerMethods {
       Face::WithCallbackMethod_UnfreezeNormalizer<
       Face::WithCallbackMethod_Denormalize<
       Face::WithCallbackMethod_MergeMoments<
+      Face::WithCallbackMethod_ExchangeMoments<
       Face::WithCallbackMethod_GetStatistics<
       Face::WithCallbackMethod_OpenSession<
       Face::WithCallbackMethod_ResumeSession<
@@ -37,7 +38,7 @@ struct NormalizerMethods {
       Face::WithCallbackMethod_Barrier<
       Face::WithRawCallbackMethod_Normalize<
       Face::WithRawCallbackMethod_NormalizeStream<
-      Face::Service>>>>>>>>>>>>>>>>>;
+      Face::Service>>>>>>>>>>>>>>>>>>;
   // clang-format on
 };
 
@@ -86,6 +87,9 @@ class NormalizerService final : public NormalizerMethods::Type {
                      v1::DenormalizeResponse* response) override;
   Unary* MergeMoments(Context* context, const v1::MergeMomentsRequest* request,
                       v1::MergeMomentsResponse* response) override;
+  Unary* ExchangeMoments(Context* context,
+                         const v1::ExchangeMomentsRequest* request,
+                         v1::ExchangeMomentsResponse* response) override;
   Unary* GetStatistics(Context* context,
                        const v1::GetStatisticsRequest* request,
                        v1::Statistics* response) override;

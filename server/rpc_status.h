@@ -2,13 +2,11 @@
 #define STREAMNORM_SERVER_RPC_STATUS_H_
 
 #include "absl/status/status.h"
-#include "google/rpc/status.pb.h"
 #include "grpcpp/support/status.h"
 
 namespace streamnorm {
 
 // The one place where absl::Status meets gRPC. Payloads become details.
-google::rpc::Status ToRpcStatus(const absl::Status& status);
 grpc::Status ToGrpcStatus(const absl::Status& status);
 
 }  // namespace streamnorm

@@ -91,6 +91,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
   std::unique_ptr<Server> server(
       new Server(options, std::move(store), *contents));
   if (auto s = server->Listen(); !s.ok()) return s;
+  if (auto s = server->OpenLane(*contents); !s.ok()) return s;
   return server;
 }
 
@@ -116,7 +117,7 @@ Server::Server(const ServerOptions& options,
                        &sessions_, &queue_, committer_.get()),
       normalizer_service_(&handler_, &session_handler_),
       admin_service_({std::string(store_->kind()), contents.history_id,
-                      contents.incarnation, options.limits},
+                      contents.incarnation, options.limits, options.lane},
                      &registry_, &sessions_, committer_.get(), &maintenance_) {
   registry_.Restore(contents, &sessions_);
   for (const QuarantinedNormalizer& damaged : contents.quarantined) {
@@ -181,6 +182,24 @@ absl::Status Server::Listen() {
   return absl::OkStatus();
 }
 
+absl::Status Server::OpenLane(const StoreContents& contents) {
+  if (options_.lane.empty()) return absl::OkStatus();
+  LaneServer::Options options;
+  options.path = options_.lane;
+  options.max_connections = options_.limits.max_lane_connections;
+  options.max_message_bytes =
+      options_.limits.max_message_bytes + kMessageOverheadBytes;
+  options.hello = {kLaneMagic, contents.history_id, contents.incarnation};
+  auto lane = LaneServer::Start(options, &handler_);
+  if (!lane.ok()) {
+    return absl::UnavailableError(
+        absl::StrCat("--lane: ", lane.status().message()));
+  }
+  lane_ = *std::move(lane);
+  Log(LogLevel::kInfo, "listening", {{"lane", options.path}});
+  return absl::OkStatus();
+}
+
 Server::~Server() { Shutdown(); }
 
 void Server::ExpireIdleSessions() {
@@ -196,10 +215,13 @@ void Server::Shutdown() {
   if (grpc_server_ != nullptr) {
     grpc_server_->GetHealthCheckService()->Shutdown();
     maintenance_.Stop();
-    normalizer_service_.Drain(std::chrono::steady_clock::now() +
-                              options_.drain_timeout);
-    // gRPC waits for every call, and these for the disk.
+    const auto deadline =
+        std::chrono::steady_clock::now() + options_.drain_timeout;
+    if (lane_ != nullptr) lane_->Drain(deadline);
+    normalizer_service_.Drain(deadline);
+    // gRPC and the lane wait for every call, and these for the disk.
     committer_->StopWaitingForRoom();
+    lane_.reset();
     // What is left are idle connections and calls that took too long.
     grpc_server_->Shutdown(std::chrono::system_clock::now() + kGoodbye);
     grpc_server_.reset();

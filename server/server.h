@@ -12,6 +12,7 @@
 #include "server/commit_queue.h"
 #include "server/committer.h"
 #include "server/handler.h"
+#include "server/lane_server.h"
 #include "server/limits.h"
 #include "server/maintenance.h"
 #include "server/normalizer_service.h"
@@ -28,6 +29,9 @@ struct ServerOptions {
 
   // Allow listening beyond loopback although there is no TLS yet.
   bool insecure = false;
+
+  // The path of the lane's socket; empty = none.
+  std::string lane;
 
   bool auto_create = false;
   Limits limits;
@@ -75,6 +79,7 @@ class Server {
   Server(const ServerOptions& options, std::unique_ptr<StatisticsStore> store,
          const StoreContents& contents);
   absl::Status Listen();
+  absl::Status OpenLane(const StoreContents& contents);
 
   const ServerOptions options_;
   const std::unique_ptr<StatisticsStore> store_;
@@ -87,6 +92,7 @@ class Server {
   SessionHandler session_handler_;
   NormalizerService normalizer_service_;
   AdminService admin_service_;
+  std::unique_ptr<LaneServer> lane_;
   std::unique_ptr<grpc::Server> grpc_server_;
   std::vector<std::string> addresses_;
 };

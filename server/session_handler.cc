@@ -263,7 +263,13 @@ void SessionHandler::Barrier(const v1::BarrierRequest& request,
     for (auto& progress : *response->mutable_progress()) {
       const auto normalizer = FindNormalizer(*registry_, progress.name());
       if (!normalizer.ok()) continue;
-      progress.set_durable_sequence((*normalizer)->DurableSequence(session_id));
+      uint64_t durable = (*normalizer)->DurableSequence(session_id);
+#ifndef STREAMNORM_PLANT_DURABLE_BEYOND_TOKEN
+      // An update that came meanwhile is on disk too, but not in the token. A
+      // client that took this for its answer would keep a token without it.
+      durable = std::min(durable, progress.applied_sequence());
+#endif
+      progress.set_durable_sequence(durable);
     }
     done(std::move(status));
   });

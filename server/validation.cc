@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "server/errors.h"
+#include "stats/kernels.h"
 
 namespace streamnorm {
 namespace {
@@ -68,78 +69,110 @@ absl::Status CheckDoubles(absl::string_view field, const std::string& bytes,
                    features, " features, FP64)"));
 }
 
-absl::Status CopyDoubles(absl::string_view field, const std::string& bytes,
-                         absl::string_view id, std::span<double> to) {
-  if (auto s = CheckDoubles(field, bytes, to.size(), id); !s.ok()) return s;
-  std::memcpy(to.data(), bytes.data(), bytes.size());
-  for (size_t j = 0; j < to.size(); ++j) {
-    if (!std::isfinite(to[j])) {
-      return InvalidField(absl::StrCat(field, "[", j, "]"), absl::StrCat(to[j]),
-                          "a finite value");
+// Where the elements of a field lie that was checked.
+template <typename T>
+const T* ElementsOf(const std::string& bytes) {
+  return bytes.empty() ? nullptr : reinterpret_cast<const T*>(bytes.data());
+}
+
+absl::StatusOr<const double*> ParseDoubles(absl::string_view field,
+                                           const std::string& bytes,
+                                           size_t features,
+                                           absl::string_view id) {
+  if (auto s = CheckDoubles(field, bytes, features, id); !s.ok()) return s;
+  const auto* values = ElementsOf<double>(bytes);
+  if (AllFinite(values, features)) return values;
+  for (size_t j = 0; j < features; ++j) {
+    if (!std::isfinite(values[j])) {
+      return InvalidField(absl::StrCat(field, "[", j, "]"),
+                          absl::StrCat(values[j]), "a finite value");
     }
   }
-  return absl::OkStatus();
+  return values;
 }
 
 absl::Status ParseFeatureCounts(const v1::MergeMomentsRequest& request,
-                                absl::string_view id, Moments* moments) {
+                                absl::string_view id, ReducedMoments* moments) {
   const std::string& bytes = request.feature_counts();
   if (bytes.empty()) return absl::OkStatus();
-  if (auto s = CheckDoubles("feature_counts", bytes, moments->features(), id);
+  if (auto s = CheckDoubles("feature_counts", bytes, moments->features, id);
       !s.ok()) {
     return s;
   }
-  std::vector<uint64_t> counts(moments->features());
-  std::memcpy(counts.data(), bytes.data(), bytes.size());
-  for (size_t j = 0; j < counts.size(); ++j) {
-    if (counts[j] > request.count()) {
+  moments->counts = ElementsOf<uint64_t>(bytes);
+  for (size_t j = 0; j < moments->features; ++j) {
+    if (moments->counts[j] > request.count()) {
       return InvalidField(absl::StrCat("feature_counts[", j, "]"),
-                          absl::StrCat(counts[j]),
+                          absl::StrCat(moments->counts[j]),
                           absl::StrCat("at most count, ", request.count()));
     }
   }
-  moments->set_feature_counts(std::move(counts));
   return absl::OkStatus();
 }
 
 absl::Status ParseExtremes(const v1::MergeMomentsRequest& request,
-                           absl::string_view id, Moments* moments) {
+                           absl::string_view id, ReducedMoments* moments) {
   if (request.has_minimum() != request.has_maximum()) {
     return InvalidField(request.has_minimum() ? "maximum" : "minimum", "absent",
                         "both minimum and maximum, or neither");
   }
   if (!request.has_minimum()) return absl::OkStatus();
-  if (auto s =
-          CopyDoubles("minimum", request.minimum(), id, moments->minimum());
-      !s.ok()) {
-    return s;
-  }
-  return CopyDoubles("maximum", request.maximum(), id, moments->maximum());
+  const auto minimum =
+      ParseDoubles("minimum", request.minimum(), moments->features, id);
+  if (!minimum.ok()) return minimum.status();
+  const auto maximum =
+      ParseDoubles("maximum", request.maximum(), moments->features, id);
+  if (!maximum.ok()) return maximum.status();
+  moments->minimum = *minimum;
+  moments->maximum = *maximum;
+  return absl::OkStatus();
+}
+
+// All sign bits in one go: a vector loop.
+bool AnySign(const double* values, size_t count) {
+  uint64_t signs = 0;
+  for (size_t j = 0; j < count; ++j)
+    signs |= std::bit_cast<uint64_t>(values[j]);
+  return signs >> 63 != 0;
 }
 
 // Moments that no rows can have are a client's mistake, and would stay.
-absl::Status CheckConsistent(bool has_extremes, Moments* moments) {
-  for (size_t j = 0; j < moments->features(); ++j) {
-    if (moments->count(j) == 0) {
-      moments->mean()[j] = moments->m2()[j] = 0;
-      moments->minimum()[j] = HUGE_VAL;
-      moments->maximum()[j] = -HUGE_VAL;
-      continue;
-    }
-    const double m2 = moments->m2()[j];
+absl::Status CheckConsistent(const ReducedMoments& moments) {
+  const bool has_extremes = moments.minimum != nullptr;
+  if (!has_extremes && !AnySign(moments.m2, moments.features)) {
+    return absl::OkStatus();
+  }
+  for (size_t j = 0; j < moments.features; ++j) {
+    if (moments.count(j) == 0) continue;
+    const double m2 = moments.m2[j];
     if (m2 < 0) {
       return InvalidField(absl::StrCat("m2[", j, "]"), absl::StrCat(m2),
                           "a sum of squared deviations, >= 0");
     }
     if (!has_extremes) continue;
-    const double low = moments->minimum()[j];
-    const double high = moments->maximum()[j];
+    const double low = moments.minimum[j];
+    const double high = moments.maximum[j];
     if (low > high) {
       return InvalidField(absl::StrCat("minimum[", j, "]"), absl::StrCat(low),
                           absl::StrCat("at most maximum, ", high));
     }
   }
   return absl::OkStatus();
+}
+
+// What an answer's fields besides the statistics take at most, and what a
+// refusal does: a name of 200 bytes that had to be escaped is in it twice.
+constexpr uint64_t kAnswerEntryBytes = 2560;
+
+// More than any model has layers, and far fewer than would keep the other calls
+// waiting behind one message.
+constexpr int kMostMerges = 1024;
+
+// An entry that counts answers four times its own mean; any other is refused.
+uint64_t LargestAnswer(const v1::MergeMomentsRequest& merge) {
+  constexpr uint64_t kStatistics = 4;
+  return kAnswerEntryBytes +
+         (merge.return_statistics() ? kStatistics * merge.mean().size() : 0);
 }
 
 absl::Status CheckIndex(absl::string_view field, int64_t index,
@@ -306,29 +339,46 @@ absl::StatusOr<UpdateId> ParseUpdateId(const v1::UpdateId& id) {
   return UpdateId{*session, id.epoch(), id.sequence(), id.generation()};
 }
 
-absl::StatusOr<Moments> ParseMoments(const v1::MergeMomentsRequest& request,
-                                     size_t features, absl::string_view id) {
+absl::StatusOr<ReducedMoments> ParseMoments(
+    const v1::MergeMomentsRequest& request, size_t features,
+    absl::string_view id) {
   // Counts are exact in a double up to here.
   constexpr uint64_t kMostRows = uint64_t{1} << 53;
   if (request.count() < 1 || request.count() > kMostRows) {
     return InvalidField("count", absl::StrCat(request.count()),
                         "1 to 2^53 rows");
   }
-  Moments moments(features);
-  moments.set_row_count(request.count());
-  if (auto s = CopyDoubles("mean", request.mean(), id, moments.mean());
-      !s.ok()) {
-    return s;
-  }
-  if (auto s = CopyDoubles("m2", request.m2(), id, moments.m2()); !s.ok()) {
-    return s;
-  }
+  ReducedMoments moments;
+  moments.features = features;
+  moments.rows = request.count();
+  const auto mean = ParseDoubles("mean", request.mean(), features, id);
+  if (!mean.ok()) return mean.status();
+  const auto m2 = ParseDoubles("m2", request.m2(), features, id);
+  if (!m2.ok()) return m2.status();
+  moments.mean = *mean;
+  moments.m2 = *m2;
   if (auto s = ParseFeatureCounts(request, id, &moments); !s.ok()) return s;
   if (auto s = ParseExtremes(request, id, &moments); !s.ok()) return s;
-  if (auto s = CheckConsistent(request.has_minimum(), &moments); !s.ok()) {
-    return s;
-  }
+  if (auto s = CheckConsistent(moments); !s.ok()) return s;
   return moments;
+}
+
+absl::Status CheckExchange(const v1::ExchangeMomentsRequest& request,
+                           uint64_t max_bytes) {
+  if (request.merges_size() < 1 || request.merges_size() > kMostMerges) {
+    return InvalidField("merges",
+                        absl::StrCat(request.merges_size(), " entries"),
+                        absl::StrCat("1 to ", kMostMerges));
+  }
+  uint64_t answer = 0;
+  for (const auto& merge : request.merges()) answer += LargestAnswer(merge);
+  if (answer <= max_bytes) return absl::OkStatus();
+  return LimitExceeded(
+      "answer", absl::StrCat("up to ", answer, " bytes"),
+      absl::StrCat("at most ", max_bytes,
+                   "; send fewer merges in a message, or ask for fewer "
+                   "statistics"),
+      "--max_message_bytes");
 }
 
 absl::StatusOr<std::vector<size_t>> ParseSelection(

@@ -14,7 +14,7 @@
 #include "server/normalizer.h"
 #include "server/registry.h"
 #include "server/sessions.h"
-#include "stats/moments.h"
+#include "stats/reduced_moments.h"
 #include "stats/scaling.h"
 #include "storage/records.h"
 #include "streamnorm/v1/normalizer_service.pb.h"
@@ -58,9 +58,15 @@ absl::StatusOr<SessionId> ParseSessionId(absl::string_view field,
                                          absl::string_view bytes);
 absl::StatusOr<UpdateId> ParseUpdateId(const v1::UpdateId& id);
 
-// The moments a client sends.
-absl::StatusOr<Moments> ParseMoments(const v1::MergeMomentsRequest& request,
-                                     size_t features, absl::string_view id);
+// The moments a client sends: a view of the request.
+absl::StatusOr<ReducedMoments> ParseMoments(
+    const v1::MergeMomentsRequest& request, size_t features,
+    absl::string_view id);
+
+// OK if the request as a whole may be looked at, entry by entry, and every
+// answer to it fits in `max_bytes`.
+absl::Status CheckExchange(const v1::ExchangeMomentsRequest& request,
+                           uint64_t max_bytes);
 
 // The features a request selects, in its order.
 absl::StatusOr<std::vector<size_t>> ParseSelection(

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <set>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "server/errors.h"
@@ -306,9 +307,28 @@ void ToProto(const std::string& normalizer_id, const Progress& progress,
   proto->set_rows(progress.rows);
 }
 
-std::string ToBytes(const std::vector<double>& values) {
-  return {reinterpret_cast<const char*>(values.data()),
-          values.size() * sizeof(double)};
+MergedStatistics PrepareStatistics(size_t features,
+                                   v1::MergeMomentsResponse* response) {
+  const auto resize = [features](std::string* bytes) {
+    bytes->resize(features * sizeof(double));
+    return reinterpret_cast<double*>(bytes->data());
+  };
+  return {
+      resize(response->mutable_mean()), resize(response->mutable_variance()),
+      resize(response->mutable_offset()), resize(response->mutable_scale())};
+}
+
+google::rpc::Status ToRpcStatus(const absl::Status& status) {
+  google::rpc::Status proto;
+  proto.set_code(static_cast<int>(status.code()));  // the same numbers
+  proto.set_message(std::string(status.message()));
+  status.ForEachPayload(
+      [&](absl::string_view type_url, const absl::Cord& payload) {
+        auto* detail = proto.add_details();
+        detail->set_type_url(std::string(type_url));
+        detail->set_value(std::string(payload));
+      });
+  return proto;
 }
 
 }  // namespace streamnorm

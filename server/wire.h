@@ -11,6 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "google/protobuf/field_mask.pb.h"
 #include "google/protobuf/timestamp.pb.h"
+#include "google/rpc/status.pb.h"
 #include "server/normalizer.h"
 #include "stats/tensor_view.h"
 #include "storage/records.h"
@@ -67,7 +68,13 @@ void FinishOutput(const std::vector<double>& converted, v1::Tensor* output);
 void ToProto(const std::string& normalizer_id, const Progress& progress,
              v1::SessionProgress* proto);
 
-std::string ToBytes(const std::vector<double>& values);
+// Makes the statistics of an answer as long as `features` need, and says where
+// they are to be written.
+MergedStatistics PrepareStatistics(size_t features,
+                                   v1::MergeMomentsResponse* response);
+
+// The message of an error, with its details.
+google::rpc::Status ToRpcStatus(const absl::Status& status);
 
 // A session's or a history's id.
 template <typename Id>

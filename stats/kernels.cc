@@ -9,6 +9,7 @@
 #include "hwy/foreach_target.h"  // must come before highway.h
 #include "hwy/highway.h"
 #include "stats/kernel_columns-inl.h"
+#include "stats/kernel_merge-inl.h"
 #include "stats/kernel_vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -301,6 +302,8 @@ HWY_EXPORT(MergeExtremesImpl);
 HWY_EXPORT(AllFiniteImpl);
 HWY_EXPORT(AllFitImpl);
 HWY_EXPORT(ScaleFeaturesImpl);
+HWY_EXPORT(MergeReducedImpl);
+HWY_EXPORT(DescribeFeaturesImpl);
 
 void MergeFold(size_t features, double rows, double rows_before,
                const SumColumns& sums, const ConstColumns& before,
@@ -327,6 +330,15 @@ bool AllFit(const double* minimum, const double* maximum, size_t features,
 void ScaleFeatures(const ScalingRule& rule, size_t features,
                    const ScalingInput& in, const TableColumns& out) {
   HWY_DYNAMIC_DISPATCH(ScaleFeaturesImpl)(rule, features, in, out);
+}
+
+bool MergeReduced(const ReducedBatch& batch) {
+  return HWY_DYNAMIC_DISPATCH(MergeReducedImpl)(batch);
+}
+
+void DescribeFeatures(const ScalingRule& rule, size_t features,
+                      const ScalingInput& in, const AnswerColumns& out) {
+  HWY_DYNAMIC_DISPATCH(DescribeFeaturesImpl)(rule, features, in, out);
 }
 
 #define STREAMNORM_KERNELS_OF(T)                                               \

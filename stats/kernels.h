@@ -68,6 +68,21 @@ void MergeFold(size_t features, double rows, double rows_before,
                const SumColumns& sums, const ConstColumns& before,
                const MutableColumns& after);
 
+// Moments of `rows` rows, reduced elsewhere, and those that they are merged
+// into. No extremes: null.
+struct ReducedBatch {
+  size_t features;
+  double rows, rows_before;
+  const double *mean, *m2, *minimum, *maximum;
+  ConstColumns before;
+  MutableColumns after;
+};
+
+// Moments::Merge to the last bit. Returns false if a mean or m2 is not finite:
+// then `after` is not to be used.
+// REQUIRES: one count serves all features, and neither has no rows.
+bool MergeReduced(const ReducedBatch& batch);
+
 // What a scaling is computed from.
 struct ScalingInput {
   ConstColumns columns;
@@ -87,6 +102,16 @@ struct ForwardColumns {
 // ComputeScaling() on columns.
 void ScaleFeatures(const ScalingRule& rule, size_t features,
                    const ScalingInput& in, const TableColumns& out);
+
+// Where statistics go that are answered, [features] each.
+struct AnswerColumns {
+  double *mean, *variance, *offset, *scale;
+};
+
+// Mean, variance, and offset and scale as of ScaleFeatures, in one go.
+// REQUIRES: one count, m2 a sum, and a standard rule that centers and scales.
+void DescribeFeatures(const ScalingRule& rule, size_t features,
+                      const ScalingInput& in, const AnswerColumns& out);
 
 // z = (x - offset - offset_tail) * scale, limited to [-clip, clip] if clip > 0.
 // Adds the number of limited values to `*clipped`. Returns false if any x or z

@@ -32,7 +32,7 @@ constexpr uint64_t kLogBytes = uint64_t{1} << 20;
 constexpr uint64_t kTableBytes = uint64_t{64} << 20;
 
 rocksdb::Options CopyOptions() {
-  return DatabaseOptions(kLogBytes, std::make_shared<OutOfSpace>(false));
+  return DatabaseOptions(kLogBytes, std::make_shared<BackgroundErrors>());
 }
 
 absl::Status CheckFree(const std::string& path, uint64_t want) {

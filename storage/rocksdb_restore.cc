@@ -47,7 +47,7 @@ absl::StatusOr<OpenBackup> OpenTheBackup(const std::string& path) {
   }
   if (!file.ok()) return file.status();
   const rocksdb::Options options =
-      DatabaseOptions(kLogBytes, std::make_shared<OutOfSpace>(false));
+      DatabaseOptions(kLogBytes, std::make_shared<BackgroundErrors>());
   absl::StatusOr<Found> found = Look(*directory, options, FloorAccess::kRead);
   if (!found.ok()) return found.status();
   if (!found->floor) return Damaged(path, "FLOOR: missing or damaged");

@@ -58,11 +58,11 @@ bool IsFromBefore(const rocksdb::Status& status) {
 class RocksdbStore : public StatisticsStore {
  public:
   RocksdbStore(DataDirectory directory, uint64_t reserve_bytes,
-               std::shared_ptr<OutOfSpace> out_of_space, FloorFile floor,
+               std::shared_ptr<BackgroundErrors> errors, FloorFile floor,
                const StoreMeta& meta, std::unique_ptr<rocksdb::DB> db)
       : directory_(std::move(directory)),
         reserve_bytes_(reserve_bytes),
-        out_of_space_(std::move(out_of_space)),
+        errors_(std::move(errors)),
         floor_(std::move(floor)),
         meta_(meta),
         db_(std::move(db)) {}
@@ -87,12 +87,13 @@ class RocksdbStore : public StatisticsStore {
                                 rocksdb::WriteBatch* writes);
   absl::Status CheckSpace(uint64_t bytes) const;
   absl::Status ResumeWhenThereIsSpace();
+  bool IsOnlyOutOfSpace(const rocksdb::Status& status) const;
   absl::Status OutOfSpaceError() const;
   absl::Status Fail(absl::Status status);
 
   const DataDirectory directory_;  // outlives db_: it has the lock
   const uint64_t reserve_bytes_;
-  const std::shared_ptr<OutOfSpace> out_of_space_;
+  const std::shared_ptr<BackgroundErrors> errors_;
   FloorFile floor_;
   const StoreMeta meta_;
   const std::unique_ptr<rocksdb::DB> db_;
@@ -216,16 +217,21 @@ absl::Status RocksdbStore::CheckSpace(uint64_t bytes) const {
 
 // A flush that found no room is tried again once there is some.
 absl::Status RocksdbStore::ResumeWhenThereIsSpace() {
-  if (!*out_of_space_) return absl::OkStatus();
+  if (!errors_->out_of_space) return absl::OkStatus();
   if (auto space = CheckSpace(0); !space.ok()) return space;
-  *out_of_space_ = false;  // before a flush that may set it again
+  errors_->out_of_space = false;  // before a flush that may set it again
   const rocksdb::Status resumed = db_->Resume();
-  if (*out_of_space_ || resumed.IsNoSpace()) {
-    *out_of_space_ = true;
+  if (errors_->out_of_space || IsOnlyOutOfSpace(resumed)) {
+    errors_->out_of_space = true;
     return OutOfSpaceError();
   }
   return resumed.ok() ? absl::OkStatus()
                       : Fail(FromRocksdb(resumed, directory_.path()));
+}
+
+// True if `status` says no more than that tables found no room.
+bool RocksdbStore::IsOnlyOutOfSpace(const rocksdb::Status& status) const {
+  return !errors_->others && (status.IsNoSpace() || status.IsIncomplete());
 }
 
 absl::Status RocksdbStore::OutOfSpaceError() const {
@@ -250,7 +256,11 @@ absl::Status RocksdbStore::Write(const CommitBatch& batch) {
   status = db_->Write(UnsyncedWrite(), &writes);
   STREAMNORM_KILL_POINT("write.after");
   if (status.ok()) return absl::OkStatus();
-  if (*out_of_space_ && IsFromBefore(status)) return OutOfSpaceError();
+  if (IsFromBefore(status) && IsOnlyOutOfSpace(status)) {
+    // Again: the flag may have been cleared just before RocksDB knew of it.
+    errors_->out_of_space = true;
+    return OutOfSpaceError();
+  }
   return Fail(FromRocksdb(status, directory_.path()));
 }
 
@@ -332,9 +342,9 @@ absl::StatusOr<std::unique_ptr<StatisticsStore>> OpenRocksdbStore(
   absl::StatusOr<DataDirectory> directory =
       DataDirectory::Open(options.data_dir);
   if (!directory.ok()) return directory.status();
-  auto out_of_space = std::make_shared<OutOfSpace>(false);
+  auto errors = std::make_shared<BackgroundErrors>();
   const rocksdb::Options db_options =
-      DatabaseOptions(options.max_total_wal_bytes, out_of_space);
+      DatabaseOptions(options.max_total_wal_bytes, errors);
   absl::StatusOr<Found> found = Look(*directory, db_options);
   if (!found.ok()) return found.status();
   const std::string loss = FindLoss(*found);
@@ -367,8 +377,8 @@ absl::StatusOr<std::unique_ptr<StatisticsStore>> OpenRocksdbStore(
   if (!floor.ok()) return floor.status();
   STREAMNORM_KILL_POINT("start.promised");
   return std::make_unique<RocksdbStore>(
-      *std::move(directory), options.max_total_wal_bytes,
-      std::move(out_of_space), *std::move(floor), meta, *std::move(db));
+      *std::move(directory), options.max_total_wal_bytes, std::move(errors),
+      *std::move(floor), meta, *std::move(db));
 }
 
 }  // namespace streamnorm

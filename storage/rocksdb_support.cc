@@ -111,14 +111,18 @@ bool IsOnlyOutOfSpace(rocksdb::BackgroundErrorReason reason,
 }
 
 // Safe for concurrent use.
-class SpaceListener : public rocksdb::EventListener {
+class ErrorListener : public rocksdb::EventListener {
  public:
-  explicit SpaceListener(std::shared_ptr<OutOfSpace> out_of_space)
-      : out_of_space_(std::move(out_of_space)) {}
+  explicit ErrorListener(std::shared_ptr<BackgroundErrors> errors)
+      : errors_(std::move(errors)) {}
 
   void OnBackgroundError(rocksdb::BackgroundErrorReason reason,
                          rocksdb::Status* error) override {
-    if (IsOnlyOutOfSpace(reason, *error)) *out_of_space_ = true;
+    if (IsOnlyOutOfSpace(reason, *error)) {
+      errors_->out_of_space = true;
+    } else {
+      errors_->others = true;
+    }
   }
 
   // RocksDB's own recovery looks for space every 5 s and keeps some of it for
@@ -129,7 +133,7 @@ class SpaceListener : public rocksdb::EventListener {
   }
 
  private:
-  const std::shared_ptr<OutOfSpace> out_of_space_;
+  const std::shared_ptr<BackgroundErrors> errors_;
 };
 
 }  // namespace
@@ -142,7 +146,7 @@ absl::Status FromRocksdb(const rocksdb::Status& status, std::string_view what) {
 }
 
 rocksdb::Options DatabaseOptions(uint64_t max_total_wal_bytes,
-                                 std::shared_ptr<OutOfSpace> out_of_space) {
+                                 std::shared_ptr<BackgroundErrors> errors) {
   rocksdb::Options options;
   options.create_if_missing = true;
   DoubtEverything(&options);
@@ -151,7 +155,7 @@ rocksdb::Options DatabaseOptions(uint64_t max_total_wal_bytes,
   BoundThreads(&options);
   FitTables(&options);
   options.listeners.push_back(
-      std::make_shared<SpaceListener>(std::move(out_of_space)));
+      std::make_shared<ErrorListener>(std::move(errors)));
   return options;
 }
 

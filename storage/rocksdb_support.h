@@ -26,14 +26,20 @@ namespace streamnorm {
 // The one place where RocksDB's codes become ours. `what` was being done.
 absl::Status FromRocksdb(const rocksdb::Status& status, std::string_view what);
 
-// True while RocksDB can't write its tables because the disk is full; the store
-// lets it go on when there is space.
-using OutOfSpace = std::atomic<bool>;
+// What RocksDB's own threads met. They tell it before the database knows it
+// itself: for a moment `out_of_space` is true and Resume finds nothing to do.
+struct BackgroundErrors {
+  // Tables can't be written because the disk is full. The store clears it when
+  // it lets RocksDB go on, because there is space.
+  std::atomic<bool> out_of_space{false};
+  // Anything else: only a new process can go on.
+  std::atomic<bool> others{false};
+};
 
-// docs/storage_format.md, "RocksDB". A database opened with them keeps
-// `*out_of_space` up to date, from its own threads.
+// docs/storage_format.md, "RocksDB". A database opened with them sets `errors`
+// from its own threads.
 rocksdb::Options DatabaseOptions(uint64_t max_total_wal_bytes,
-                                 std::shared_ptr<OutOfSpace> out_of_space);
+                                 std::shared_ptr<BackgroundErrors> errors);
 
 // `path` is the database's own directory, created if absent.
 absl::StatusOr<std::unique_ptr<rocksdb::DB>> OpenDatabase(

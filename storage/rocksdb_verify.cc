@@ -91,7 +91,7 @@ absl::StatusOr<VerifyReport> VerifyDataDirectory(
       FindBackupFile(*directory, &report);
   if (!backup.ok()) return backup.status();
   const rocksdb::Options options =
-      DatabaseOptions(kLogBytes, std::make_shared<OutOfSpace>(false));
+      DatabaseOptions(kLogBytes, std::make_shared<BackgroundErrors>());
   const absl::StatusOr<Found> found =
       Look(*directory, options, FloorAccess::kRead);
   if (!found.ok()) return found.status();

@@ -12,9 +12,10 @@ using std::chrono::steady_clock;
 constexpr int kNormalizers = 3;
 constexpr size_t kInFlight = 16;
 
-// Longer than the server is ever away.
-ClientOptions SessionOptions() {
+// Longer than the server is ever away. Every other one goes over the lane.
+ClientOptions SessionOptions(bool use_lane) {
   ClientOptions options;
+  options.use_lane = use_lane;
   options.request_timeout = std::chrono::seconds(20);
   return options;
 }
@@ -66,7 +67,7 @@ void Load::RunRaw(uint64_t seed, Result* result) {
 
 void Load::RunSession(uint64_t seed, Result* result) {
   std::mt19937_64 random(seed);
-  auto client = Client::Connect(address_, SessionOptions());
+  auto client = Client::Connect(address_, SessionOptions(seed % 2 == 0));
   auto session =
       client.ok()
           ? (*client)->OpenSession("battery")

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -192,6 +193,19 @@ TEST_F(OutboxTest, NumbersStayWithinTheServersWindowBehindARefusedOne) {
   EXPECT_TRUE(outbox_.HasRoom(kName, 1));
 }
 
+TEST_F(OutboxTest, UpdatesOfOneMessageHaveRoomTogetherOrNotAtAll) {
+  v1::MergeMomentsRequest request;
+  request.set_name(kName);
+  const std::vector<OutgoingPtr> merges(
+      3, std::make_shared<OutgoingRequest>(std::move(request)));
+  outbox_.Refused(Send());
+  for (int i = 2; i <= 1021; ++i) outbox_.Refused(Send());
+  EXPECT_TRUE(outbox_.HasRoom(merges)) << "up to number 1024";
+  outbox_.Refused(Send());
+  EXPECT_FALSE(outbox_.HasRoom(merges)) << "the last would be 1025";
+  EXPECT_TRUE(outbox_.HasRoom(std::span(merges).first(2)));
+}
+
 TEST_F(OutboxTest, ThereIsRoomAgainThoughTheNormalizerIsGone) {
   for (int i = 1; i <= 1024; ++i) outbox_.Refused(Send());
   EXPECT_FALSE(outbox_.HasRoom(kName, 1));
@@ -211,7 +225,12 @@ TEST(OutboxLimitsTest, AFullBufferHasNoRoomAndAnEmptyOneAlways) {
   outbox.Add(std::make_shared<OutgoingRequest>(merge));
   EXPECT_TRUE(outbox.HasRoom(kName, 20));
   EXPECT_FALSE(outbox.HasRoom(kName, 100)) << "too many bytes";
-  outbox.Add(std::make_shared<OutgoingRequest>(v1::MergeMomentsRequest()));
+  const auto other =
+      std::make_shared<OutgoingRequest>(v1::MergeMomentsRequest());
+  const std::vector<OutgoingPtr> two(2, other);
+  EXPECT_TRUE(outbox.HasRoom(std::span(two).first(1)));
+  EXPECT_FALSE(outbox.HasRoom(two)) << "the second would be too many";
+  outbox.Add(other);
   EXPECT_FALSE(outbox.HasRoom(kName, 1)) << "too many updates";
 }
 

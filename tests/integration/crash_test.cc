@@ -75,7 +75,9 @@ struct ClientResult {
 // Keeps 16 updates on the wire; `progress` counts answers of all clients.
 void RunClient(const std::string& address, int number,
                std::atomic<uint64_t>* progress, ClientResult* result) {
-  auto client = Client::Connect(address);
+  ClientOptions options;
+  options.use_lane = number % 2 == 0;
+  auto client = Client::Connect(address, options);
   ASSERT_TRUE(client.ok()) << client.status();
   auto session = (*client)->OpenSession("client " + std::to_string(number));
   ASSERT_TRUE(session.ok()) << session.status();

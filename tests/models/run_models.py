@@ -21,11 +21,13 @@ SHORT_BOUNDS = [
     ("exactly_once.pml", ["-DK=2", "-DWINDOW=1"]),
     ("exactly_once.pml", ["-DK=2", "-DWINDOW=1", "-DZOMBIE=1", "-DRESETS=0"]),
     ("session_end.pml", []),
+    ("barrier_token.pml", []),
 ]
 LONG_BOUNDS = [
     ("exactly_once.pml", ["-DK=2", "-DWINDOW=1", "-DCRASHES=2"]),
     ("exactly_once.pml", ["-DK=2", "-DWINDOW=1", "-DZOMBIE=1"]),
     ("session_end.pml", ["-DK=3", "-DCRASHES=3"]),
+    ("barrier_token.pml", ["-DK=3", "-DCRASHES=2", "-DEPOCHS=3"]),
 ]
 # A planted bug that shows only within other bounds than the first ones.
 BOUNDS_OF_BUG = {("exactly_once.pml", 8): SHORT_BOUNDS[1][1]}

@@ -10,7 +10,8 @@ import grpc
 import numpy as np
 import pytest
 from api import (Client, Code, FP32, Normalizer, Tensor, WarmUp, array, invalid,
-                 normalize_request, not_found, pb, refused, tensor, unchanged)
+                 merge_request, normalize_request, not_found, pb, refused,
+                 tensor, unchanged)
 from server_process import ServerProcess
 
 ROWS = np.array([[1.0, 2.0], [3.0, 5.0]])
@@ -352,6 +353,9 @@ def test_on_a_full_disk_updates_are_refused_and_reads_answered(start,
                          update_id=session.id(1, made.generation))
     with refused(*full):
         client.merge(made.name, 2, [0, 0], [0, 0])
+    with refused(*full):
+        client.call("ExchangeMoments", pb.ExchangeMomentsRequest(merges=[
+            merge_request(made.name, 2, [0, 0], [0, 0])] * 2))
     np.testing.assert_allclose(client.look(made.name, ROWS), [[-1, -1], [1, 1]])
     assert client.fingerprint(made.name) == before
     bad, good = client.stream(iter([

@@ -312,7 +312,19 @@ class Visitor {
         request.set_m2(Bytes({1, 1, 1}));
         request.set_return_statistics(true);
         v1::MergeMomentsResponse response;
-        return Expect(Ask(&Handler::MergeMoments, request, &response), {});
+        Expect(Ask(&Handler::MergeMoments, request, &response), {});
+        v1::ExchangeMomentsRequest twice;
+        *twice.add_merges() = request;
+        *twice.add_merges() = request;
+        v1::ExchangeMomentsResponse answers;
+        Expect(Ask(&Handler::ExchangeMoments, twice, &answers), {});
+        for (const auto& answer : answers.merges()) {
+          const absl::Status entry(
+              static_cast<absl::StatusCode>(answer.status().code()),
+              answer.status().message());
+          Expect(entry, {});
+        }
+        return;
       }
       case 7: {
         v1::DenormalizeRequest request;

@@ -340,14 +340,19 @@ TEST_F(NormalizerTest, MergedMomentsEqualSentRows) {
   definition.id = "m";
   definition.features = 2;
   Create(definition);
-  Moments moments = by_rows.moments;
+  const Moments& moments = by_rows.moments;
   MergeCall call;
-  call.moments = &moments;
-  MergedStatistics statistics;
+  call.moments = {2, moments.row_count(), moments.mean().data(),
+                  moments.m2().data()};
+  std::vector<double> mean(2), variance(2), offset(2), scale(2);
+  const MergedStatistics statistics{mean.data(), variance.data(), offset.data(),
+                                    scale.data()};
   ASSERT_TRUE(normalizer_->MergeMoments(call, &statistics).ok());
   EXPECT_EQ(State().moments.row_count(), 3);
-  EXPECT_DOUBLE_EQ(statistics.mean[0], 4);
-  EXPECT_DOUBLE_EQ(statistics.variance[0], by_rows.moments.variance(0));
+  EXPECT_DOUBLE_EQ(mean[0], 4);
+  EXPECT_DOUBLE_EQ(variance[0], moments.variance(0));
+  EXPECT_DOUBLE_EQ(offset[0], mean[0]);
+  EXPECT_DOUBLE_EQ(scale[0] * scale[0] * variance[0], 1);
 }
 
 // Eight threads, each with a session of its own, each update sent twice.

@@ -4,6 +4,7 @@
 
 #include "google/rpc/error_details.pb.h"
 #include "server/errors.h"
+#include "server/wire.h"
 
 namespace streamnorm {
 namespace {
@@ -33,6 +34,30 @@ TEST(RpcStatusTest, CarriesReasonDomainAndFieldPath) {
   EXPECT_EQ(info.domain(), "streamnorm");
   ASSERT_EQ(bad_request.field_violations_size(), 1);
   EXPECT_EQ(bad_request.field_violations(0).field(), "input.shape[1]");
+}
+
+TEST(RpcStatusTest, APartsErrorNamesThePathThatLeadsToIt) {
+  const absl::Status within =
+      Within("merges[3]", InvalidField("mean", "8 bytes", "16"));
+  EXPECT_EQ(within.message(), "merges[3].mean: 8 bytes, want 16");
+  const google::rpc::Status proto = ToRpcStatus(within);
+  google::rpc::BadRequest bad_request;
+  for (const auto& detail : proto.details()) {
+    detail.UnpackTo(&bad_request);
+  }
+  ASSERT_EQ(bad_request.field_violations_size(), 1);
+  EXPECT_EQ(bad_request.field_violations(0).field(), "merges[3].mean");
+  EXPECT_EQ(bad_request.field_violations(0).description(), within.message());
+}
+
+TEST(RpcStatusTest, APartsErrorThatIsNoBadFieldKeepsItsReason) {
+  const absl::Status within = Within("merges[0]", EpochFenced(1, 2));
+  EXPECT_EQ(within.message().find("merges[0]: update_id.epoch: 1, want 2"), 0);
+  EXPECT_TRUE(absl::IsAborted(within));
+  google::rpc::ErrorInfo info;
+  ASSERT_EQ(ToRpcStatus(within).details_size(), 1);
+  ASSERT_TRUE(ToRpcStatus(within).details(0).UnpackTo(&info));
+  EXPECT_EQ(info.reason(), "EPOCH_FENCED");
 }
 
 TEST(RpcStatusTest, EveryReasonHasANameOfItsOwn) {

@@ -8,7 +8,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/connection.h"
 #include "client/streamnorm_client.h"
+#include "server/barrier_token.h"
 
 namespace streamnorm {
 namespace {
@@ -66,7 +68,8 @@ SimJob::SimJob(int number, SimNetwork* network, SimRandom* random)
   for (size_t i = 0; i < steps_.size(); ++i) {
     SimStep& step = steps_[i];
     step.normalizer = static_cast<int>((*random)() % kSimNormalizers);
-    step.merge = OneIn(4, random);
+    // One by one, or some in a row, of the same normalizer or not.
+    step.merge = OneIn(i > 0 && steps_[i - 1].merge ? 2 : 4, random);
     step.bad = OneIn(6, random);
     step.rows = uint64_t{1} << (*random)() % 3;
     step.sum = std::ldexp(1, number * kBitsPerJob + static_cast<int>(i));
@@ -117,7 +120,7 @@ void SimJob::Work(bool faults) {
   // A MergeMoments is waited for, also one that is sent again.
   if (std::any_of(sent_.begin(), sent_.end(),
                   [](const auto& request) { return request->IsMerge(); })) {
-    if (merge_ && faults && OneIn(20, random_)) GiveUpMerge();
+    if (!merges_.empty() && faults && OneIn(20, random_)) GiveUpMerges();
     return;
   }
   if (outbox_->HasNext()) return Send(outbox_->TakeNext());
@@ -126,36 +129,53 @@ void SimJob::Work(bool faults) {
   if (!finished) MakeStep();
 }
 
-// It was not answered in time, and may count or not.
-void SimJob::GiveUpMerge() {
-  merge_->discard = true;
-  std::erase(sent_, merge_);
-  merge_.reset();
+// They were not answered in time, and may count or not.
+void SimJob::GiveUpMerges() {
+  for (const OutgoingPtr& merge : merges_) {
+    merge->discard = true;
+    std::erase(sent_, merge);
+  }
+  merges_.clear();
 }
 
 void SimJob::MakeStep() {
-  SimStep& step = steps_[position_];
-  const std::string name = SimNormalizerName(step.normalizer);
   if (outbox_->on_the_way() >= options_.max_in_flight) return;
-  if (step.merge && !Idle()) return;
-  const OutgoingPtr request = MakeRequest(step);
-  if (!outbox_->HasRoom(name, request->bytes)) {
+  if (steps_[position_].merge && !Idle()) return;
+  const std::vector<OutgoingPtr> requests = MakeRequests();
+  if (!outbox_->HasRoom(requests)) {
     if (Idle()) Barrier();
     return;
   }
-  if (!outbox_->KnowsGeneration(name)) return LearnGeneration(name);
-  outbox_->Add(request);
-  ++position_;
-  step.born.insert(request->update_id().generation());
-  made_.push_back({request, step.normalizer, request->sequence()});
-  if (!step.merge) return;
-  merge_ = request;
-  Send(request);
+  for (const OutgoingPtr& request : requests) {
+    const std::string& name = request->name();
+    if (!outbox_->KnowsGeneration(name)) return LearnGeneration(name);
+  }
+  for (const OutgoingPtr& request : requests) {
+    SimStep& step = steps_[position_++];
+    outbox_->Add(request);
+    step.born.insert(request->update_id().generation());
+    made_.push_back({request, step.normalizer, request->sequence()});
+    if (step.merge) merges_.push_back(request);
+  }
+  if (!merges_.empty()) SendMerges(merges_);
+}
+
+// That of the next step, or those of several that are merges.
+std::vector<OutgoingPtr> SimJob::MakeRequests() const {
+  std::vector<OutgoingPtr> requests;
+  size_t next = position_;
+  do {
+    requests.push_back(MakeRequest(steps_[next++]));
+  } while (steps_[position_].merge && next < steps_.size() &&
+           steps_[next].merge && !OneIn(3, random_));
+  return requests;
 }
 
 OutgoingPtr SimJob::MakeRequest(const SimStep& step) const {
   if (step.merge) {
-    return std::make_shared<OutgoingRequest>(MergeRequestOf(step));
+    auto request = MergeRequestOf(step);
+    request.set_wait_durable(OneIn(5, random_));
+    return std::make_shared<OutgoingRequest>(std::move(request));
   }
   auto request = NormalizeRequestOf(step);
   request.set_wait_durable(OneIn(5, random_));
@@ -211,12 +231,41 @@ void SimJob::Send(const OutgoingPtr& request) {
   }
 }
 
+void SimJob::SendMerges(const std::vector<OutgoingPtr>& merges) {
+  if (merges.size() == 1) return Send(merges.front());
+  v1::ExchangeMomentsRequest request;
+  std::vector<std::weak_ptr<OutgoingRequest>> weak;
+  for (const OutgoingPtr& merge : merges) {
+    outbox_->Stamp(merge.get());
+    *request.add_merges() = merge->merge();
+    sent_.push_back(merge);
+    weak.push_back(merge);
+  }
+  network_->Call(
+      &Handler::ExchangeMoments, std::move(request),
+      [this, connection = connection_, weak](
+          const absl::Status& status,
+          const v1::ExchangeMomentsResponse& response) {
+        ASSERT_TRUE(status.ok()) << status;
+        ASSERT_EQ(static_cast<size_t>(response.merges_size()), weak.size());
+        for (size_t i = 0; i < weak.size(); ++i) {
+          const OutgoingPtr answers = weak[i].lock();
+          // The answer of one may end the connection that the next came over.
+          const bool waits =
+              connection == connection_ && std::erase(sent_, answers) != 0;
+          const auto& merge = response.merges(static_cast<int>(i));
+          if (!waits) continue;
+          Answered(answers, FromRpcStatus(merge.status()), UpdateAnswer(merge));
+        }
+      });
+}
+
 void SimJob::Answered(const OutgoingPtr& request, const absl::Status& status,
                       const UpdateAnswer& answer) {
   // Its own ResumeSession came twice. (A ClientSession would take that for
   // someone else; gRPC repeats nothing.)
   if (ErrorReason(status) == "EPOCH_FENCED") return Reconnect();
-  if (request == merge_) merge_.reset();
+  std::erase(merges_, request);
   if (status.ok()) return outbox_->Accepted(request, answer);
   EXPECT_TRUE(IsBad(*request)) << status;
   for (Made& made : made_) made.refused |= made.update.lock() == request;
@@ -236,10 +285,30 @@ void SimJob::BarrierAnswered(const absl::Status& status,
   at_barrier_ = false;
   if (ErrorReason(status) == "EPOCH_FENCED") return Reconnect();
   ASSERT_TRUE(status.ok()) << status;
+  for (const auto& progress : response.progress()) {
+    EXPECT_LE(progress.durable_sequence(), progress.applied_sequence())
+        << "told durable, and not in the token";
+  }
   outbox_->BarrierDone(response);
   if (!outbox_->empty()) return Reconnect();
+  CheckToken(response.token());
   checkpoint_ = {response.token(), position_};
   if (position_ == steps_.size()) phase_ = Phase::kClosing;
+}
+
+// A job that is restarted from it numbers its steps as in its first life.
+void SimJob::CheckToken(const std::string& token) const {
+  const auto decoded = DecodeToken(token);
+  ASSERT_TRUE(decoded.ok()) << decoded.status();
+  for (int n = 0; n < kSimNormalizers; ++n) {
+    const auto at = decoded->sequences.find(absl::StrCat("n", n));
+    const uint64_t sequence = at == decoded->sequences.end() ? 0 : at->second;
+    const auto made = static_cast<uint64_t>(std::count_if(
+        steps_.begin(), steps_.begin() + static_cast<ptrdiff_t>(position_),
+        [&](const SimStep& step) { return step.normalizer == n; }));
+    EXPECT_GE(sequence, made) << "the token is behind: a step would be lost";
+    EXPECT_LE(sequence, made) << "the token is ahead: steps counted twice";
+  }
 }
 
 void SimJob::Close() {
@@ -295,7 +364,7 @@ void SimJob::Resumed(const absl::Status& status,
   const auto merges = outbox_->Resume(response);
   ASSERT_TRUE(merges.ok()) << merges.status();
   for (const OutgoingPtr& merge : *merges) Send(merge);
-  if (merge_) Send(merge_);
+  if (!merges_.empty()) SendMerges(merges_);
 }
 
 void SimJob::Restart() {
@@ -303,7 +372,7 @@ void SimJob::Restart() {
   phase_ = Phase::kRestarting;
   resuming_ = false;
   outbox_.reset();
-  merge_.reset();
+  merges_.clear();
   made_.clear();
   position_ = checkpoint_->position;
   v1::ResumeSessionRequest request;

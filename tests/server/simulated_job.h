@@ -21,7 +21,7 @@ std::string SimNormalizerName(int normalizer);
 // updates are in it.
 struct SimStep {
   int normalizer = 0;
-  bool merge = false;  // by MergeMoments
+  bool merge = false;  // by MergeMoments, or with others by ExchangeMoments
   bool bad = false;    // is to be refused
   uint64_t rows = 0;
   double sum = 0;
@@ -70,11 +70,12 @@ class SimJob {
               const v1::OpenSessionResponse& response);
   void Work(bool faults);
   void MakeStep();
+  std::vector<OutgoingPtr> MakeRequests() const;
   OutgoingPtr MakeRequest(const SimStep& step) const;
   void LearnGeneration(const std::string& name);
   void Described(const absl::Status& status, const v1::Normalizer& normalizer);
   bool Idle() const { return outbox_->on_the_way() == 0; }
-  void GiveUpMerge();
+  void GiveUpMerges();
 
   // An answer is heard once, and not over an older connection.
   template <typename H, typename Request, typename Response>
@@ -82,12 +83,14 @@ class SimJob {
             Request request,
             void (SimJob::*answered)(const absl::Status&, const Response&));
   void Send(const OutgoingPtr& request);
+  void SendMerges(const std::vector<OutgoingPtr>& merges);
   void Answered(const OutgoingPtr& request, const absl::Status& status,
                 const UpdateAnswer& answer);
 
   void Barrier();
   void BarrierAnswered(const absl::Status& status,
                        const v1::BarrierResponse& response);
+  void CheckToken(const std::string& token) const;
   void Close();
   void Closed(const absl::Status& status, const google::protobuf::Empty&);
 
@@ -114,8 +117,8 @@ class SimJob {
   uint64_t connection_ = 0;
   bool resuming_ = false;
   bool at_barrier_ = false;
-  OutgoingPtr merge_;              // that is waited for
-  std::vector<OutgoingPtr> sent_;  // over this connection, not answered
+  std::vector<OutgoingPtr> merges_;  // that are waited for
+  std::vector<OutgoingPtr> sent_;    // over this connection, not answered
 };
 
 }  // namespace streamnorm

@@ -50,7 +50,7 @@ TEST(FromRocksdbTest, MessageSaysWhatWasDoneAndWhatRocksdbSaid) {
 
 TEST(DatabaseOptionsTest, AreThoseOfTheDesign) {
   const rocksdb::Options options =
-      DatabaseOptions(uint64_t{64} << 20, std::make_shared<OutOfSpace>(false));
+      DatabaseOptions(uint64_t{64} << 20, std::make_shared<BackgroundErrors>());
   EXPECT_EQ(options.wal_recovery_mode,
             rocksdb::WALRecoveryMode::kPointInTimeRecovery);
   EXPECT_FALSE(options.avoid_flush_during_recovery);
@@ -68,7 +68,7 @@ TEST(DatabaseOptionsTest, AreThoseOfTheDesign) {
 
 TEST(DatabaseOptionsTest, MemtablesTogetherFitTheLogLimit) {
   const rocksdb::Options options =
-      DatabaseOptions(uint64_t{64} << 20, std::make_shared<OutOfSpace>(false));
+      DatabaseOptions(uint64_t{64} << 20, std::make_shared<BackgroundErrors>());
   EXPECT_LE(options.write_buffer_size *
                 static_cast<uint64_t>(options.max_write_buffer_number),
             uint64_t{64} << 20);
