@@ -1,5 +1,4 @@
 // The lane against gRPC on the same unix socket, and against a bare socket.
-// Until the client library has a lane, its rows say so.
 
 #include <array>
 #include <string>
@@ -20,7 +19,6 @@ constexpr Work kStream = {1, 1, 4, 32};
 
 struct Row {
   std::string name;
-  bool needs_lane;
   Side ours;
   Side peer;
   Goal goal;
@@ -38,23 +36,18 @@ absl::Status RunLaneSuite(Peers* peers, const Timing& timing) {
   const Side stream = SessionSide(**server, kStream);
   const Side socket = SocketEchoSide(**echo, kStream);
   const std::array<Row, 6> rows = {{
-      {"4x32, lane / gRPC unary", true, lane, unary, Goal::AtLeast(2.5)},
-      {"4x32, lane / gRPC stream", true, lane, stream, {}},
+      {"4x32, lane / gRPC unary", lane, unary, Goal::AtLeast(2.5)},
+      {"4x32, lane / gRPC stream", lane, stream, {}},
       {"4x32, lane / gRPC stream, both by the library",
-       true,
        lane,
        LibrarySide(**server, kStream, false),
        {}},
-      {"4x32, lane / socket echo", true, lane, socket, Goal::AtLeast(0.85)},
-      {"4x32, gRPC unary / socket echo", false, unary, socket, {}},
-      {"4x32, gRPC stream / socket echo", false, stream, socket, {}},
+      {"4x32, lane / socket echo", lane, socket, Goal::AtLeast(0.85)},
+      {"4x32, gRPC unary / socket echo", unary, socket, {}},
+      {"4x32, gRPC stream / socket echo", stream, socket, {}},
   }};
   Report report("LANE, 1 CLIENT, 1 IN FLIGHT");
   for (const Row& row : rows) {
-    if (row.needs_lane && !HasLane()) {
-      report.AddMissing(row.name, "not built", row.goal);
-      continue;
-    }
     Say(absl::StrCat("measuring ", row.name, " ..."));
     const auto compared = Compare(row.ours, row.peer, timing);
     if (!compared.ok()) return compared.status();

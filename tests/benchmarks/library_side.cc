@@ -1,7 +1,5 @@
-// Clients that use the client library, over its lane or not. The lane's row
-// switches itself on when ClientOptions has `use_lane`.
+// Clients that use the client library, over its lane or not.
 
-#include <concepts>
 #include <memory>
 #include <string>
 #include <utility>
@@ -15,32 +13,27 @@
 namespace streamnorm {
 namespace {
 
-template <typename Options>
-concept WithLane = requires(Options options) {
-  options.use_lane = true;
-};
-
-template <typename Options>
-void ChooseLane([[maybe_unused]] Options* options, [[maybe_unused]] bool lane) {
-  if constexpr (WithLane<Options>) options->use_lane = lane;
-}
-
 class LibraryClient : public PingPongClient {
  public:
-  LibraryClient(std::unique_ptr<ClientSession> session, std::string id,
-                const Work& work)
+  LibraryClient(std::unique_ptr<ClientSession> session, bool lane,
+                std::string id, const Work& work)
       : session_(std::move(session)),
+        lane_(lane),
         id_(std::move(id)),
         features_(work.features),
         rows_(BenchmarkRows(work.rows, work.features)) {}
 
  protected:
   absl::Status Once() override {
-    return session_->Normalize(id_, RowsOf(rows_, features_)).status();
+    const auto answer = session_->Normalize(id_, RowsOf(rows_, features_));
+    if (!answer.ok() || session_->uses_lane() == lane_) return answer.status();
+    return absl::FailedPreconditionError(lane_ ? "gRPC, want the lane"
+                                               : "the lane, want gRPC");
   }
 
  private:
   const std::unique_ptr<ClientSession> session_;
+  const bool lane_;
   const std::string id_;
   const size_t features_;
   const std::vector<float> rows_;
@@ -49,7 +42,7 @@ class LibraryClient : public PingPongClient {
 absl::StatusOr<std::unique_ptr<LoadClient>> MakeClient(
     const std::string& address, const Work& work, bool lane, size_t number) {
   ClientOptions options;
-  ChooseLane(&options, lane);
+  options.use_lane = lane;
   const auto client = Client::Connect(address, options);
   if (!client.ok()) return client.status();
   std::string id =
@@ -59,13 +52,11 @@ absl::StatusOr<std::unique_ptr<LoadClient>> MakeClient(
   if (!normalizer.ok()) return normalizer.status();
   auto session = (*client)->OpenSession("benchmark");
   if (!session.ok()) return session.status();
-  return std::make_unique<LibraryClient>(*std::move(session), std::move(id),
-                                         work);
+  return std::make_unique<LibraryClient>(*std::move(session), lane,
+                                         std::move(id), work);
 }
 
 }  // namespace
-
-bool HasLane() { return WithLane<ClientOptions>; }
 
 Side LibrarySide(const ServerProcess& server, const Work& work, bool lane) {
   return {server.pid(), Connecting(work.clients, [address = server.address(),

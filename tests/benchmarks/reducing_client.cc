@@ -71,8 +71,11 @@ class ReducingClient : public PingPongClient {
 };
 
 absl::StatusOr<std::unique_ptr<LoadClient>> MakeClient(
-    const std::string& address, const Work& work, Reducing reducing) {
-  const auto client = Client::Connect(address);
+    const std::string& address, const Work& work, bool lane,
+    Reducing reducing) {
+  ClientOptions options;
+  options.use_lane = lane;
+  const auto client = Client::Connect(address, options);
   if (!client.ok()) return client.status();
   const auto normalizer =
       (*client)->GetOrCreateNormalizer(absl::StrCat("moments-", work.features),
@@ -86,11 +89,12 @@ absl::StatusOr<std::unique_ptr<LoadClient>> MakeClient(
 
 }  // namespace
 
-Side ReducingSide(const ServerProcess& server, const Work& work,
+Side ReducingSide(const ServerProcess& server, const Work& work, bool lane,
                   Reducing reducing) {
-  return {server.pid(), Connecting(work.clients, [address = server.address(),
-                                                  work, reducing](size_t) {
-            return MakeClient(address, work, reducing);
+  return {server.pid(),
+          Connecting(work.clients, [address = server.address(), work, lane,
+                                    reducing](size_t) {
+            return MakeClient(address, work, lane, reducing);
           })};
 }
 

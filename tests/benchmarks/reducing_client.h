@@ -13,8 +13,9 @@ enum class Reducing {
   kAndNormalizing,  // and normalizes it with the statistics that come back
 };
 
-// Clients of the library that send moments and no rows. One in flight.
-Side ReducingSide(const ServerProcess& server, const Work& work,
+// Clients of the library that send moments and no rows, by the lane if `lane`.
+// One in flight.
+Side ReducingSide(const ServerProcess& server, const Work& work, bool lane,
                   Reducing reducing);
 
 }  // namespace streamnorm

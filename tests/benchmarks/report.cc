@@ -66,6 +66,7 @@ std::string Goal::Judge(double ratio) const {
 Report::Report(const std::string& title)
     : table_({{title},
               {"RATIO (goal)", kRight},
+              {"p50 RATIO", kRight},
               {"p99 RATIO (goal)", kRight},
               {"msg/s", kRight},
               {"p50 us", kRight},
@@ -76,22 +77,13 @@ Report::Report(const std::string& title)
 void Report::Add(const std::string& name, const Comparison& comparison,
                  Goal goal, Goal p99_goal, Field field) {
   table_.AddRow({name, goal.Judge(comparison.Ratio(field)),
+                 Short(comparison.Ratio(&Measured::p50_us)),
                  p99_goal.Judge(comparison.Ratio(&Measured::p99_us)),
                  Pair(comparison, &Measured::messages_per_s),
                  Pair(comparison, &Measured::p50_us),
                  Pair(comparison, &Measured::p99_us),
                  Pair(comparison, &Measured::client_cpu_us),
                  Pair(comparison, &Measured::server_cpu_us)});
-}
-
-void Report::AddMissing(const std::string& name, const std::string& why,
-                        Goal goal) {
-  std::string ratio = why;
-  if (goal.kind != Goal::kNone) {
-    absl::StrAppend(&ratio, goal.kind == Goal::kAtLeast ? " (>= " : " (<= ",
-                    ShortNumber(goal.bound), ")");
-  }
-  table_.AddRow({name, ratio, "", "", "", "", "", ""});
 }
 
 absl::Status Report::Print() const {

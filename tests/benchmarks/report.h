@@ -34,9 +34,6 @@ class Report {
   void Add(const std::string& name, const Comparison& comparison, Goal goal,
            Goal p99_goal = {}, Field field = &Measured::messages_per_s);
 
-  // A row that can't be measured here.
-  void AddMissing(const std::string& name, const std::string& why, Goal goal);
-
   absl::Status Print() const;
 
  private:

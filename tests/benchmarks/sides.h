@@ -30,9 +30,6 @@ Side PlainSide(const ServerProcess& server, const Work& work);
 // over a gRPC stream if not.
 Side LibrarySide(const ServerProcess& server, const Work& work, bool lane);
 
-// Whether the client library of this build has a lane.
-bool HasLane();
-
 }  // namespace streamnorm
 
 #endif  // STREAMNORM_TESTS_BENCHMARKS_SIDES_H_
