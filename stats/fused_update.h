@@ -18,12 +18,14 @@ enum class Basis : uint8_t { kBefore, kAfter };
 
 // Counts the rows of `batch` on top of `before` into `*after` and normalizes
 // them into `output` in one go: the same as Fold, ComputeScaling and Apply to
-// the last bit. Adds the clipped values to `*clipped`.
+// the last bit. Adds the clipped values to `*clipped`. With Basis::kBefore that
+// is one pass over a batch of any size.
 //
 // Returns false for what it is not made for: batches that are larger than
-// kFusedBytes or outweigh `before`, features with counts of their own, values
-// that are not finite, an overflow. Then `*after` and the output are
-// unspecified, and Fold, ComputeScaling and Apply do it or say what is wrong.
+// kFusedBytes under Basis::kAfter, that outweigh `before` or overlap `output`;
+// features with counts of their own, values that are not finite, an overflow.
+// Then `*after` and the output, unless it overlaps, are unspecified, and Fold,
+// ComputeScaling and Apply do it or say what is wrong.
 // REQUIRES: batch.features == before.features().
 bool FoldAndNormalize(const TensorView& batch, const ScalingRule& rule,
                       Basis basis, const Moments& before, Moments* after,

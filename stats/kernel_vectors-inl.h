@@ -80,47 +80,63 @@ HWY_INLINE hn::Vec<D16> NarrowToHalf(DF df, hn::Vec<DF> v) {
   }
 }
 
-// A single element goes through memcpy: LoadU would want it aligned.
+// Lanes(d) elements as they are compared: in double if they are, else in float,
+// which holds any other type exactly. A single element goes through memcpy:
+// LoadU would want it aligned.
 template <class D>
-HWY_INLINE hn::Vec<D> LoadWide(D d, const double* p) {
+HWY_INLINE hn::Vec<D> LoadNative(D d, const double* p) {
   if constexpr (kIsOne<D>) {
     return hn::Set(d, LoadElement<double>(p));
   } else {
     return hn::LoadU(d, p);
   }
 }
-template <class D>
-HWY_INLINE hn::Vec<D> LoadWide(D d, const float* p) {
+template <class D, class DF = hn::Rebind<float, D>>
+HWY_INLINE hn::Vec<DF> LoadNative(D, const float* p) {
+  const DF floats;
   if constexpr (kIsOne<D>) {
-    return hn::Set(d, static_cast<double>(LoadElement<float>(p)));
+    return hn::Set(floats, LoadElement<float>(p));
   } else {
-    const hn::Rebind<float, D> narrow;
-    return hn::PromoteTo(d, hn::LoadU(narrow, p));
+    return hn::LoadU(floats, p);
   }
 }
-template <class D>
-HWY_INLINE hn::Vec<D> LoadWide(D d, const Half* p) {
+template <class D, class DF = hn::Rebind<float, D>>
+HWY_INLINE hn::Vec<DF> LoadNative(D, const Half* p) {
+  const DF floats;
   if constexpr (kIsOne<D>) {
-    return hn::Set(d, ToDouble(LoadElement<Half>(p)));
+    return hn::Set(floats, HalfToFloat(LoadElement<Half>(p).bits));
   } else {
-    const hn::Rebind<float, D> narrow;
     const hn::Rebind<uint16_t, D> patterns;
     const auto bits = hn::LoadU(patterns, reinterpret_cast<const uint16_t*>(p));
-    return hn::PromoteTo(d, WidenHalf(narrow, bits));
+    return WidenHalf(floats, bits);
   }
 }
-template <class D>
-HWY_INLINE hn::Vec<D> LoadWide(D d, const Bfloat16* p) {
+template <class D, class DF = hn::Rebind<float, D>>
+HWY_INLINE hn::Vec<DF> LoadNative(D, const Bfloat16* p) {
+  const DF floats;
   if constexpr (kIsOne<D>) {
-    return hn::Set(d, ToDouble(LoadElement<Bfloat16>(p)));
+    return hn::Set(floats, Bfloat16ToFloat(LoadElement<Bfloat16>(p).bits));
   } else {
-    const hn::Rebind<float, D> narrow;
     const hn::Rebind<uint32_t, D> words;
     const hn::Rebind<uint16_t, D> patterns;
     const auto bits = hn::LoadU(patterns, reinterpret_cast<const uint16_t*>(p));
-    const auto floats = hn::ShiftLeft<16>(hn::PromoteTo(words, bits));
-    return hn::PromoteTo(d, hn::BitCast(narrow, floats));
+    return hn::BitCast(floats, hn::ShiftLeft<16>(hn::PromoteTo(words, bits)));
   }
+}
+
+// What LoadNative gave as doubles, exactly.
+template <class D>
+HWY_INLINE hn::Vec<D> Widen(D, hn::Vec<D> v) {
+  return v;
+}
+template <class D, class DF = hn::Rebind<float, D>>
+HWY_INLINE hn::Vec<D> Widen(D d, hn::Vec<DF> v) {
+  return hn::PromoteTo(d, v);
+}
+
+template <class D, typename T>
+HWY_INLINE hn::Vec<D> LoadWide(D d, const T* p) {
+  return Widen(d, LoadNative(d, p));
 }
 
 // Rounds to `kMantissaBits` stored mantissa bits, to nearest, ties to even,
@@ -141,53 +157,57 @@ HWY_INLINE hn::Vec<D> RoundTo16(D d, hn::Vec<D> v) {
   return hn::CopySign(hn::Sub(hn::Add(v, large), large), v);
 }
 
+// Doubles as elements of the type of `p`: a vector of float, double or, for
+// Half and Bfloat16, of bit patterns.
 template <class D>
-HWY_INLINE void StoreNarrow(D d, hn::Vec<D> v, double* p) {
+HWY_INLINE hn::Vec<D> Narrow(D, hn::Vec<D> v, const double*) {
+  return v;
+}
+template <class D, class DF = hn::Rebind<float, D>>
+HWY_INLINE hn::Vec<DF> Narrow(D, hn::Vec<D> v, const float*) {
+  return hn::DemoteTo(DF(), v);
+}
+template <class D, class D16 = hn::Rebind<uint16_t, D>>
+HWY_INLINE hn::Vec<D16> Narrow(D d, hn::Vec<D> v, const Half*) {
+  const hn::Rebind<float, D> floats;
   if constexpr (kIsOne<D>) {
-    const double value = hn::GetLane(v);
-    std::memcpy(p, &value, sizeof(value));
+    return hn::Set(D16(), DoubleToHalf(hn::GetLane(v)));
   } else {
-    hn::StoreU(v, d, p);
+    return NarrowToHalf(floats, hn::DemoteTo(floats, RoundTo16<10>(d, v)));
   }
 }
-template <class D>
-HWY_INLINE void StoreNarrow(D, hn::Vec<D> v, float* p) {
-  const hn::Rebind<float, D> narrow;
-  const auto narrowed = hn::DemoteTo(narrow, v);
+template <class D, class D16 = hn::Rebind<uint16_t, D>>
+HWY_INLINE hn::Vec<D16> Narrow(D d, hn::Vec<D> v, const Bfloat16*) {
   if constexpr (kIsOne<D>) {
-    const float value = hn::GetLane(narrowed);
-    std::memcpy(p, &value, sizeof(value));
+    return hn::Set(D16(), DoubleToBfloat16(hn::GetLane(v)));
   } else {
-    hn::StoreU(narrowed, narrow, p);
-  }
-}
-template <class D>
-HWY_INLINE void StoreNarrow(D d, hn::Vec<D> v, Half* p) {
-  if constexpr (kIsOne<D>) {
-    const uint16_t bits = DoubleToHalf(hn::GetLane(v));
-    std::memcpy(p, &bits, sizeof(bits));
-  } else {
-    const hn::Rebind<float, D> narrow;
-    const hn::Rebind<uint16_t, D> patterns;
-    const auto floats = hn::DemoteTo(narrow, RoundTo16<10>(d, v));
-    hn::StoreU(NarrowToHalf(narrow, floats), patterns,
-               reinterpret_cast<uint16_t*>(p));
-  }
-}
-template <class D>
-HWY_INLINE void StoreNarrow(D d, hn::Vec<D> v, Bfloat16* p) {
-  if constexpr (kIsOne<D>) {
-    const uint16_t bits = DoubleToBfloat16(hn::GetLane(v));
-    std::memcpy(p, &bits, sizeof(bits));
-  } else {
-    const hn::Rebind<float, D> narrow;
+    const hn::Rebind<float, D> floats;
     const hn::Rebind<uint32_t, D> words;
     const hn::Rebind<int32_t, D> signed_words;
-    const hn::Rebind<uint16_t, D> patterns;
-    const auto floats = hn::DemoteTo(narrow, RoundTo16<7>(d, v));
-    const auto bits = hn::ShiftRight<16>(hn::BitCast(words, floats));
-    hn::StoreU(hn::DemoteTo(patterns, hn::BitCast(signed_words, bits)),
-               patterns, reinterpret_cast<uint16_t*>(p));
+    const auto rounded = hn::DemoteTo(floats, RoundTo16<7>(d, v));
+    const auto bits = hn::ShiftRight<16>(hn::BitCast(words, rounded));
+    return hn::DemoteTo(D16(), hn::BitCast(signed_words, bits));
+  }
+}
+
+// How output is written: through the caches or past them.
+enum class Way { kCached, kStreamed };
+
+// Stores Lanes(d) doubles as elements.
+// REQUIRES: if kStreamed and not a single element, `p` is aligned to as many.
+template <Way kWay = Way::kCached, class D, typename T>
+HWY_INLINE void StoreNarrow(D d, hn::Vec<D> v, T* p) {
+  const auto narrowed = Narrow(d, v, p);
+  const hn::DFromV<decltype(narrowed)> elements;
+  using Element = hn::TFromD<decltype(elements)>;
+  static_assert(sizeof(Element) == sizeof(T));
+  if constexpr (kIsOne<D>) {
+    const Element element = hn::GetLane(narrowed);
+    std::memcpy(p, &element, sizeof(element));
+  } else if constexpr (kWay == Way::kCached) {
+    hn::StoreU(narrowed, elements, reinterpret_cast<Element*>(p));
+  } else {
+    hn::Stream(narrowed, elements, reinterpret_cast<Element*>(p));
   }
 }
 

@@ -127,6 +127,21 @@ template <typename T>
 uint64_t ApplyFiniteRows(const T* x, size_t rows, size_t features,
                          const ForwardColumns& table, double clip, T* z);
 
+// What FoldAndApplyRows needs besides rows.
+struct OnePass {
+  size_t features;
+  const double* shift;
+  SumColumns sums;
+  ForwardColumns table;
+  double clip;
+  size_t batch_rows;  // of the whole batch: it may come in parts
+};
+
+// FoldRows and ApplyFiniteRows in one pass. Where some x is not finite, or some
+// z doesn't fit, the output is not to be used; the sums tell.
+template <typename T>
+uint64_t FoldAndApplyRows(const T* x, size_t rows, const OnePass& pass, T* z);
+
 // The smaller and larger extremes of both; `after` may be `before`. Nothing
 // else of either is looked at.
 void MergeExtremes(size_t features, const SumColumns& sums,

@@ -122,9 +122,8 @@ class Updater {
  private:
   void InSteps(const TensorView& batch, uint8_t* output) {
     const NonfinitePolicies policies;
-    next_ = moments_;
-    bool fine =
-        Fold(batch, policies, &next_, &extremes_).kind == ValueProblem::kNone;
+    bool fine = FoldOnto(batch, policies, moments_, &next_, &extremes_).kind ==
+                ValueProblem::kNone;
     ComputeScaling(rule_, scenario_.basis == Basis::kAfter ? next_ : moments_,
                    &scaling_);
     fine = fine && !FindOutputOverflow(extremes_, scaling_, scenario_.type);

@@ -6,10 +6,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <string>
 #include <vector>
 
+#include "stats/kernels.h"
 #include "stats/moments.h"
 #include "stats/scaling.h"
 #include "tests/stats/dispatch.h"
@@ -54,11 +56,14 @@ uint8_t* OutputOf(Updated* updated, const TensorView& batch) {
 }
 
 Updated InOneGo(const TensorView& batch, const ScalingRule& rule, Basis basis,
-                const Moments& before) {
+                const Moments& before, size_t alignment = 1) {
   Updated u;
   uint8_t* output = OutputOf(&u, batch);
-  u.done = FoldAndNormalize(batch, rule, basis, before, &u.after, output,
-                            &u.clipped);
+  std::vector<uint8_t> aligned(batch.size_bytes() + alignment);
+  uint8_t* used = aligned.data() + alignment;
+  u.done =
+      FoldAndNormalize(batch, rule, basis, before, &u.after, used, &u.clipped);
+  std::memcpy(output, used, batch.size_bytes());
   return u;
 }
 
@@ -142,6 +147,82 @@ TEST_P(FusedUpdateTest, IsTheSameAsTheStepsForEveryRule) {
       }
     }
   }
+}
+
+TEST_P(FusedUpdateTest, OnePassIsTheSameAsTheStepsForLargeBatches) {
+  for (const size_t features : {1, 7, 16, 33, 512}) {
+    const Moments before = Past(features, kChunkRows);
+    for (const size_t rows : {9, 40, 1025, 2500}) {
+      for (const DataType type : kTypes) {
+        SCOPED_TRACE(testing::Message()
+                     << rows << "x" << features << " " << DataTypeName(type));
+        const StoredRows x(Values(rows * features), features, type);
+        for (const char* preset : {"standard", "vecnormalize", "minmax"}) {
+          ASSERT_NO_FATAL_FAILURE(ExpectSame(
+              InOneGo(x.view(), Rule(preset), Basis::kBefore, before),
+              InSteps(x.view(), Rule(preset), Basis::kBefore, before)));
+        }
+      }
+    }
+  }
+}
+
+// Beyond a few MB output goes past the caches, if rows are aligned alike.
+TEST_P(FusedUpdateTest, HowOutputIsWrittenChangesNothing) {
+  constexpr size_t kBytes = size_t{9} << 20;
+  for (const DataType type : kTypes) {
+    for (const size_t features : {1000, 1001}) {
+      const size_t size = ElementSize(type);
+      const size_t rows = kBytes / size / features + 1;
+      StoredRows x(Values(rows * features), features, type);
+      const ScalingTable table =
+          TableOf(Rule("standard"), FoldAll(Rows(x.view(), 0, 20)));
+      std::vector<uint8_t> want(x.view().size_bytes());
+      ASSERT_EQ(Apply(x.view(), table, {}, want.data()).problem.kind,
+                ValueProblem::kNone);
+      for (const size_t shift : {0, 1, 40}) {
+        std::vector<uint8_t> got(want.size() + shift);
+        ApplyCounted(x.view(), table, got.data() + shift);
+        ASSERT_EQ(std::memcmp(got.data() + shift, want.data(), want.size()), 0);
+      }
+    }
+  }
+}
+
+TEST_P(FusedUpdateTest, OnePassWritesStreamedOutputAlike) {
+  constexpr size_t kFeatures = 1000, kRows = 2300;  // in FP32 9 MB
+  const Moments before = Past(kFeatures, kChunkRows);
+  const StoredRows x(Values(kRows * kFeatures), kFeatures, DataType::kFp32);
+  ASSERT_NO_FATAL_FAILURE(ExpectSame(
+      InOneGo(x.view(), Rule("standard"), Basis::kBefore, before, 16),
+      InSteps(x.view(), Rule("standard"), Basis::kBefore, before)));
+}
+
+TEST_P(FusedUpdateTest, OnePassLeavesWhatItCannotCountToTheSteps) {
+  const Moments before = Past(3, kChunkRows);
+  const auto done = [&](size_t place, double value, DataType type) {
+    std::vector<double> values(3 * 3000, 1.0);
+    values[place] = value;
+    const StoredRows x(values, 3, type);
+    return InOneGo(x.view(), Rule("standard"), Basis::kBefore, before).done;
+  };
+  for (const size_t place : {0, 5000, 8999}) {
+    for (const DataType type : kTypes) EXPECT_TRUE(done(place, 2, type));
+    for (const double value : {kNan, kInfinity, 1e200}) {
+      EXPECT_FALSE(done(place, value, DataType::kFp64));
+    }
+  }
+}
+
+TEST_P(FusedUpdateTest, InputThatWouldBeOverwrittenIsLeftToTheSteps) {
+  const Moments before = Past(4, kChunkRows);
+  std::vector<double> x = Values(4 * 4096), copy = x;
+  Moments after;
+  uint64_t clipped = 0;
+  EXPECT_FALSE(FoldAndNormalize(
+      ViewOf(x, 4), Rule("standard"), Basis::kBefore, before, &after,
+      reinterpret_cast<uint8_t*>(x.data() + 8), &clipped));
+  EXPECT_EQ(x, copy);
 }
 
 TEST_P(FusedUpdateTest, ConstantFeaturesAreNotScaled) {
