@@ -171,7 +171,7 @@ void CompleteLane(Flags* flags) {
   const std::string& data_dir = flags->rocksdb.data_dir;
   if (flags->lane == "none") return;
   flags->server.lane = flags->lane;
-  if (!flags->lane.empty() || data_dir.empty()) return;
+  if (!flags->lane.empty() || flags->store != "rocksdb") return;
   const auto directory = std::filesystem::absolute(data_dir);
   const std::string path = directory.string() + "/streamnorm.lane";
   if (path.size() <= kMaxSocketPathBytes) flags->server.lane = path;
