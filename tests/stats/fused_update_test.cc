@@ -150,9 +150,9 @@ TEST_P(FusedUpdateTest, IsTheSameAsTheStepsForEveryRule) {
 }
 
 TEST_P(FusedUpdateTest, OnePassIsTheSameAsTheStepsForLargeBatches) {
-  for (const size_t features : {1, 7, 16, 33, 512}) {
+  for (const size_t features : std::vector<size_t>{1, 7, 16, 33, 512}) {
     const Moments before = Past(features, kChunkRows);
-    for (const size_t rows : {9, 40, 1025, 2500}) {
+    for (const size_t rows : std::vector<size_t>{9, 40, 1025, 2500}) {
       for (const DataType type : kTypes) {
         SCOPED_TRACE(testing::Message()
                      << rows << "x" << features << " " << DataTypeName(type));
@@ -171,7 +171,7 @@ TEST_P(FusedUpdateTest, OnePassIsTheSameAsTheStepsForLargeBatches) {
 TEST_P(FusedUpdateTest, HowOutputIsWrittenChangesNothing) {
   constexpr size_t kBytes = size_t{9} << 20;
   for (const DataType type : kTypes) {
-    for (const size_t features : {1000, 1001}) {
+    for (const size_t features : std::vector<size_t>{1000, 1001}) {
       const size_t size = ElementSize(type);
       const size_t rows = kBytes / size / features + 1;
       StoredRows x(Values(rows * features), features, type);
@@ -180,7 +180,7 @@ TEST_P(FusedUpdateTest, HowOutputIsWrittenChangesNothing) {
       std::vector<uint8_t> want(x.view().size_bytes());
       ASSERT_EQ(Apply(x.view(), table, {}, want.data()).problem.kind,
                 ValueProblem::kNone);
-      for (const size_t shift : {0, 1, 40}) {
+      for (const size_t shift : std::vector<size_t>{0, 1, 40}) {
         std::vector<uint8_t> got(want.size() + shift);
         ApplyCounted(x.view(), table, got.data() + shift);
         ASSERT_EQ(std::memcmp(got.data() + shift, want.data(), want.size()), 0);
@@ -206,7 +206,7 @@ TEST_P(FusedUpdateTest, OnePassLeavesWhatItCannotCountToTheSteps) {
     const StoredRows x(values, 3, type);
     return InOneGo(x.view(), Rule("standard"), Basis::kBefore, before).done;
   };
-  for (const size_t place : {0, 5000, 8999}) {
+  for (const size_t place : std::vector<size_t>{0, 5000, 8999}) {
     for (const DataType type : kTypes) EXPECT_TRUE(done(place, 2, type));
     for (const double value : {kNan, kInfinity, 1e200}) {
       EXPECT_FALSE(done(place, value, DataType::kFp64));
@@ -310,7 +310,7 @@ TEST_P(FusedUpdateTest, WhatItIsNotMadeForIsLeftToTheSteps) {
 
 TEST_P(FusedUpdateTest, OneMomentsServesNormalizersOfAnyWidth) {
   Moments after;
-  for (const size_t features : {5, 900, 3, 512, 17}) {
+  for (const size_t features : std::vector<size_t>{5, 900, 3, 512, 17}) {
     const Moments before = Past(features, 4);
     const std::vector<double> x = Values(2 * features);
     std::vector<uint8_t> output(x.size() * sizeof(double));
