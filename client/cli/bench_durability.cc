@@ -165,7 +165,8 @@ absl::Status Bench::StartServers() {
     if (server.ok()) servers_[variant] = *std::move(server);
     return server.status();
   };
-  if (auto s = start(kMemory, binary_, "memory", {"--store", "memory"});
+  if (auto s = start(kMemory, binary_, "memory",
+                     {"--store", "memory", "--lane", "none"});
       !s.ok()) {
     return s;
   }
@@ -265,12 +266,14 @@ absl::Status Bench::CompareDurableAnswers() {
                                      RatioOf(ours, peer))));
 }
 
-// In slices, so that nobody is connected when the server is killed.
+// In slices, so that nobody is connected when the server is killed; without a
+// lane, whose socket can't be copied.
 absl::Status Bench::FillLog(const std::string& data_dir) {
   const LoadTime slice = {std::chrono::milliseconds(0),
                           std::chrono::milliseconds(50)};
-  auto server = Start(binary_, fs::path(data_dir).filename().string(),
-                      {"--max_log_bytes", kMaxLogBytesToFill});
+  auto server =
+      Start(binary_, fs::path(data_dir).filename().string(),
+            {"--max_log_bytes", kMaxLogBytesToFill, "--lane", "none"});
   if (!server.ok()) return server.status();
   if (auto s = PrepareLoad((*server)->address(), kFillLog); !s.ok()) return s;
   constexpr int kMostSlices = 2000;

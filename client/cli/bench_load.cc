@@ -49,7 +49,10 @@ class Worker {
 };
 
 absl::Status Worker::Connect() {
-  auto client = Client::Connect(address_);
+  // Not all that is compared has a lane.
+  ClientOptions options;
+  options.use_lane = false;
+  auto client = Client::Connect(address_, options);
   if (!client.ok()) return client.status();
   client_ = *std::move(client);
   auto session = client_->OpenSession(absl::StrCat("bench ", number_));

@@ -55,6 +55,7 @@ LoadClock::duration Seconds(double seconds) {
 
 double MedianOf(const std::vector<Measured>& rounds, Field field) {
   std::vector<double> values;
+  values.reserve(rounds.size());
   for (const Measured& measured : rounds) values.push_back(measured.*field);
   return Median(std::move(values));
 }

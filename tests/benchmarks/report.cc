@@ -20,7 +20,8 @@ constexpr auto kRight = Table::Align::kRight;
 // Three digits that matter.
 std::string Short(double value) {
   if (value >= 100) return absl::StrFormat("%.0f", value);
-  return absl::StrFormat(value >= 10 ? "%.1f" : "%.2f", value);
+  if (value >= 10) return absl::StrFormat("%.1f", value);
+  return absl::StrFormat("%.2f", value);
 }
 
 std::string Pair(const Comparison& comparison, Field field) {
