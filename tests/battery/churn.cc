@@ -16,7 +16,8 @@ constexpr int kNormalizers = 3;
 Churn::Churn(const std::string& address, uint64_t seed)
     : address_(address), random_(seed) {
   ClientOptions options;
-  options.request_timeout = std::chrono::seconds(20);  // longer than it is away
+  // Longer than it is away: in the long battery 50 starts in a row die.
+  options.request_timeout = std::chrono::seconds(300);
   client_ = *Client::Connect(address_, options);
   thread_ = std::thread(&Churn::Run, this);
 }

@@ -13,7 +13,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kTimeout{1000};
+constexpr milliseconds kTimeout{5000};
 
 // Updates a client keeps; the server takes 1,024 numbers ahead.
 constexpr size_t kMostKept = 512;
