@@ -78,8 +78,8 @@ enum {
 
 /* Zeros stand for the defaults. */
 typedef struct sn_options {
-  int64_t request_timeout_ms;   /* 30,000: how long a call tries; reconnects
-                                   while a server restarts */
+  int64_t request_timeout_ms;    /* 30,000: how long a call tries; reconnects
+                                    while a server restarts */
   uint64_t max_buffered_updates; /* 1,024: kept until they are on disk */
   uint64_t max_buffered_bytes;   /* 64 MiB; full = the next call waits */
   uint64_t max_in_flight;        /* 64 requests on the wire */
@@ -175,8 +175,8 @@ typedef struct sn_moments {
   const uint64_t* feature_counts; /* [features] or NULL: all of the rows */
   const double* minimum;          /* [features] or NULL */
   const double* maximum;          /* [features] or NULL */
-  int32_t before;    /* 1 = statistics as they were before this merge */
-  int32_t reserved;  /* 0 */
+  int32_t before;   /* 1 = statistics as they were before this merge */
+  int32_t reserved; /* 0 */
 
   /* Out: [features] each, or NULL; population variance. */
   double* out_mean;
@@ -188,8 +188,8 @@ typedef struct sn_moments {
 } sn_moments;
 
 /* Merges all of them in one round trip, in order; each counts once by itself.
- * Answers SN_OK if the exchange took place: then each entry has its own `error`.
- * Not to be mixed with requests in flight. */
+ * Answers SN_OK if the exchange took place: then each entry has its own
+ * `error`. Not to be mixed with requests in flight. */
 SN_API int32_t sn_exchange_moments(sn_session* session, sn_moments* moments,
                                    size_t count, sn_error* error);
 
