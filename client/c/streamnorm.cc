@@ -213,8 +213,9 @@ sn_client* sn_connect(const char* address, const sn_options* options,
     if (auto s = CheckGiven(address, "address"); !s.ok()) return s;
     auto client =
         streamnorm::Client::Connect(address, streamnorm::OptionsOf(options));
-    if (client.ok()) made.reset(new sn_client{*std::move(client)});
-    return client.status();
+    const absl::Status status = client.status();
+    if (status.ok()) made.reset(new sn_client{*std::move(client)});
+    return status;
   });
   return made.release();
 }
