@@ -31,6 +31,11 @@ int Cycles(int few, int many) {
   return std::getenv("STREAMNORM_LONG") != nullptr ? many : few;
 }
 
+std::chrono::seconds LongestAbsence() {
+  return std::chrono::seconds(std::getenv("STREAMNORM_LONG") != nullptr ? 300
+                                                                        : 20);
+}
+
 Battery::Battery() : seed_(Seed()), random_(seed_), disk_(dir_.path()) {}
 
 std::vector<std::string> Battery::RollFlags() {

@@ -21,6 +21,10 @@ namespace streamnorm {
 // `few` in the short battery, `many` where STREAMNORM_LONG is set.
 int Cycles(int few, int many);
 
+// Longer than the server is ever away. In the long battery 50 starts in a row
+// may die.
+std::chrono::seconds LongestAbsence();
+
 // The real server on a disk whose power can be cut. The seed is printed, and
 // taken from STREAMNORM_BATTERY_SEED where that is set.
 class Battery : public testing::Test {

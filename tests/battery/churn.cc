@@ -5,6 +5,7 @@
 #include <span>
 
 #include "absl/strings/str_cat.h"
+#include "tests/battery/battery.h"
 
 namespace streamnorm {
 namespace {
@@ -16,8 +17,7 @@ constexpr int kNormalizers = 3;
 Churn::Churn(const std::string& address, uint64_t seed)
     : address_(address), random_(seed) {
   ClientOptions options;
-  // Longer than it is away: in the long battery 50 starts in a row die.
-  options.request_timeout = std::chrono::seconds(300);
+  options.request_timeout = LongestAbsence();
   client_ = *Client::Connect(address_, options);
   thread_ = std::thread(&Churn::Run, this);
 }

@@ -4,6 +4,8 @@
 
 #include <span>
 
+#include "tests/battery/battery.h"
+
 namespace streamnorm {
 namespace {
 
@@ -12,12 +14,11 @@ using std::chrono::steady_clock;
 constexpr int kNormalizers = 3;
 constexpr size_t kInFlight = 16;
 
-// Longer than the server is ever away: in the long battery 50 starts in a row
-// die. Every other one goes over the lane.
+// Every other one goes over the lane.
 ClientOptions SessionOptions(bool use_lane) {
   ClientOptions options;
   options.use_lane = use_lane;
-  options.request_timeout = std::chrono::seconds(300);
+  options.request_timeout = LongestAbsence();
   return options;
 }
 

@@ -138,6 +138,7 @@ class Caller {
 TEST_F(LaneServerTest, ManyClientsOnOneNormalizerLoseNoRow) {
   constexpr int kThreads = 4, kRequests = 200, kAhead = 8;
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
       Caller caller(lane_->path());
@@ -162,6 +163,7 @@ TEST_F(LaneServerTest, ManyClientsOnOneNormalizerLoseNoRow) {
 TEST_F(LaneServerTest, DrainAnswersAllThatCountedWhileClientsSend) {
   std::atomic<uint64_t> answered{0};
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {
       Caller caller(lane_->path());
@@ -181,6 +183,7 @@ TEST_F(LaneServerTest, DrainAnswersAllThatCountedWhileClientsSend) {
 TEST_F(LaneServerTest, OneTooManyIsClosedAndTheNextOneFindsItsPlace) {
   {
     std::vector<std::unique_ptr<Caller>> callers;
+    callers.reserve(16);
     for (int i = 0; i < 16; ++i) {
       callers.push_back(std::make_unique<Caller>(lane_->path()));
       EXPECT_TRUE(callers.back()->greeted());
