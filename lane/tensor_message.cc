@@ -1,29 +1,14 @@
 #include "lane/tensor_message.h"
 
-#include <array>
 #include <cstdint>
 
 #include "google/protobuf/io/coded_stream.h"
-#include "google/protobuf/wire_format_lite.h"
+#include "lane/protobuf_wire.h"
 
 namespace streamnorm {
 namespace {
 
-using google::protobuf::internal::WireFormatLite;
 using google::protobuf::io::CodedOutputStream;
-
-constexpr uint32_t LengthTag(int field) {
-  return WireFormatLite::MakeTag(field,
-                                 WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
-}
-
-void AppendVarint(uint64_t value, std::string* bytes) {
-  std::array<uint8_t, 10> buffer;
-  const uint8_t* end =
-      CodedOutputStream::WriteVarint64ToArray(value, buffer.data());
-  bytes->append(reinterpret_cast<const char*>(buffer.data()),
-                static_cast<size_t>(end - buffer.data()));
-}
 
 void AppendTensor(int field, v1::Tensor* tensor, size_t data_bytes,
                   std::string* to) {

@@ -5,32 +5,18 @@
 #include <cstring>
 #include <utility>
 
-#include "google/protobuf/io/coded_stream.h"
-#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "google/protobuf/wire_format_lite.h"
+#include "lane/protobuf_wire.h"
 #include "lane/tensor_message.h"
 
 namespace streamnorm {
 namespace {
 
 using google::protobuf::internal::WireFormatLite;
-using google::protobuf::io::CodedOutputStream;
 
-constexpr uint32_t LengthTag(int field) {
-  return WireFormatLite::MakeTag(field,
-                                 WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
-}
 constexpr uint32_t kInputTag =
     LengthTag(v1::NormalizeRequest::kInputFieldNumber);
 constexpr uint32_t kDataTag = LengthTag(v1::Tensor::kDataFieldNumber);
-
-void AppendVarint(uint64_t value, std::string* bytes) {
-  std::array<uint8_t, 10> buffer;
-  const uint8_t* end =
-      CodedOutputStream::WriteVarint64ToArray(value, buffer.data());
-  bytes->append(reinterpret_cast<const char*>(buffer.data()),
-                static_cast<size_t>(end - buffer.data()));
-}
 
 // Walks over pieces. Every function but position() is false, or 0, at the end.
 class Cursor {
