@@ -22,6 +22,9 @@ HWY_BEFORE_NAMESPACE();
 namespace streamnorm {
 namespace HWY_NAMESPACE {
 
+// Of the caches, in bytes.
+inline constexpr size_t kLine = 64;
+
 namespace hn = hwy::HWY_NAMESPACE;
 
 // All statistics are doubles: a vector of doubles, and as many elements beside
