@@ -115,7 +115,7 @@ std::optional<grpc::Status> NormalizeStreamCall::Advance() {
     StartWrite(pending_.front()->exchange.answer());
   }
   const bool over = reads_over_ || draining_ || broken_;
-  if (!over) StartNextRead();
+  if (!over && !(writing_ && pending_.size() == 1)) StartNextRead();
   if (!over || !pending_.empty() || writing_) return std::nullopt;
   finished_ = true;
   if (reads_over_) return grpc::Status::OK;

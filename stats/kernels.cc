@@ -158,12 +158,13 @@ bool ApplyRowsT(const T* x, size_t rows, size_t features,
 
 // Output from this size on goes past the caches, where that is possible: it
 // would drive out the rows that are still to be read, and the lines it replaces
-// would be read for nothing. (Highway streams no less than 16 bytes.)
+// would be read for nothing. Not in place: a line that was just read would have
+// to be thrown out first. (Highway streams no less than 16 bytes.)
 template <typename T>
-bool IsToBeStreamed(const T* z, size_t rows, size_t features) {
+bool IsToBeStreamed(const T* x, const T* z, size_t rows, size_t features) {
   constexpr size_t kStreamBytes = size_t{8} << 20;
   constexpr size_t kLanes = hn::MaxLanes(Wide());
-  return kLanes * sizeof(T) >= 16 &&
+  return x != z && kLanes * sizeof(T) >= 16 &&
          rows * features * sizeof(T) >= kStreamBytes &&
          reinterpret_cast<uintptr_t>(z) % sizeof(T) == 0 &&
          features % kLanes == 0;
@@ -232,7 +233,7 @@ uint64_t ApplyFiniteRowsBy(const T* x, size_t rows, size_t features,
 template <typename T>
 uint64_t ApplyFiniteRowsT(const T* x, size_t rows, size_t features,
                           const ForwardColumns& table, double clip, T* z) {
-  return IsToBeStreamed(z, rows, features)
+  return IsToBeStreamed(x, z, rows, features)
              ? ApplyFiniteRowsBy<Way::kStreamed>(x, rows, features, table, clip,
                                                  z)
              : ApplyFiniteRowsBy<Way::kCached>(x, rows, features, table, clip,
@@ -316,7 +317,7 @@ uint64_t OnePassBy(const T* x, size_t rows, const OnePass& pass, T* z) {
 
 template <typename T>
 uint64_t FoldAndApplyRowsT(const T* x, size_t rows, const OnePass& pass, T* z) {
-  return IsToBeStreamed(z, pass.batch_rows, pass.features)
+  return IsToBeStreamed(x, z, pass.batch_rows, pass.features)
              ? OnePassBy<Way::kStreamed>(x, rows, pass, z)
              : OnePassBy<Way::kCached>(x, rows, pass, z);
 }

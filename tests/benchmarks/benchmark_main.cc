@@ -56,6 +56,8 @@ int Main(int argc, char** argv) {
       ->check(CLI::Range(0.001, 600.0));
   app.add_option("--warm_up_seconds", timing.warm_up_seconds)
       ->check(CLI::Range(0.0, 600.0));
+  app.add_option("--only", timing.only,
+                 "Of transport: the rows whose names contain this");
   app.add_option("--directory", directory, "Where the stores are meanwhile");
   CLI11_PARSE(app, argc, argv);
   Peers peers(directory);
