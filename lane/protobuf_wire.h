@@ -11,11 +11,23 @@
 
 namespace streamnorm {
 
-// The tag of a field that is a message, a string or bytes.
+// The tag of a field that is a message, a string or bytes,
 constexpr uint32_t LengthTag(int field) {
   using google::protobuf::internal::WireFormatLite;
   return WireFormatLite::MakeTag(field,
                                  WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
+}
+
+// an integer, enum or bool,
+constexpr uint32_t VarintTag(int field) {
+  using google::protobuf::internal::WireFormatLite;
+  return WireFormatLite::MakeTag(field, WireFormatLite::WIRETYPE_VARINT);
+}
+
+// or a fixed64 or double.
+constexpr uint32_t Fixed64Tag(int field) {
+  using google::protobuf::internal::WireFormatLite;
+  return WireFormatLite::MakeTag(field, WireFormatLite::WIRETYPE_FIXED64);
 }
 
 inline void AppendVarint(uint64_t value, std::string* bytes) {

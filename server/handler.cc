@@ -345,7 +345,8 @@ void Handler::FillUpdate(const UpdateOutcome& outcome,
   response->set_durable_sequence(outcome.durable_sequence);
   response->set_generation(outcome.generation);
   response->set_incarnation(options_.incarnation);
-  response->set_history_id(IdBytes(options_.history_id));
+  response->set_history_id(options_.history_id.data(),
+                           options_.history_id.size());
   response->set_warming_up(outcome.warming_up);
   response->set_frozen(outcome.frozen);
 }

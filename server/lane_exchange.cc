@@ -32,14 +32,14 @@ void LaneExchange::Handle(const FrameReader::Frame& frame, Handler* handler,
 
 void LaneExchange::HandleNormalize(absl::string_view message, Handler* handler,
                                    Handler::Done done) {
-  normalized_.Clear();
   if (auto s = received_.Parse(message); !s.ok()) return done(std::move(s));
   const absl::string_view data = received_.data();
   const auto space = [this, data](size_t bytes) {
     return OutputSpace(data, bytes);
   };
-  handler->Normalize(received_.request(), data, space, &normalized_,
-                     std::move(done));
+  const bool with_output = received_.request().mode() != v1::UPDATE_ONLY;
+  handler->Normalize(received_.request(), data, space,
+                     normalized_.Reset(with_output), std::move(done));
 }
 
 // That of the input, which nobody needs afterwards, where Handler allows it.
@@ -88,9 +88,9 @@ void LaneExchange::Seal(const absl::Status& status) {
   } else if (method_ == LaneMethod::kExchangeMoments) {
     exchanged_.AppendToString(&head_);
   } else if (output_.data() != nullptr) {
-    AppendUpToData(&normalized_, output_.size(), &head_);
+    AppendUpToData(normalized_.get(), output_.size(), &head_);
   } else {
-    normalized_.AppendToString(&head_);
+    normalized_.get()->AppendToString(&head_);
   }
   header.bytes =
       static_cast<uint32_t>(head_.size() - kFrameHeaderBytes + output_.size());

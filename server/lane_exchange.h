@@ -48,7 +48,7 @@ class LaneExchange {
 
   LaneMethod method_{};
   ReceivedNormalize received_;
-  v1::NormalizeResponse normalized_;
+  ReusedResponse normalized_;
   v1::MergeMomentsRequest merge_;
   v1::MergeMomentsResponse merged_;
   v1::ExchangeMomentsRequest exchange_;

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -11,7 +12,6 @@
 #include "grpcpp/support/slice.h"
 #include "server/handler.h"
 #include "server/normalize_message.h"
-#include "streamnorm/v1/normalizer_service.pb.h"
 
 namespace streamnorm {
 
@@ -39,13 +39,16 @@ class NormalizeExchange {
  private:
   absl::string_view Data();
   uint8_t* NewOutput(size_t bytes);
+  void SealWithOutput();
 
   grpc::ByteBuffer message_;
   ReceivedNormalize received_;
   std::vector<uint8_t> scratch_;  // a small batch that came in pieces
-  v1::NormalizeResponse response_;
-  grpc::Slice output_;  // the bytes of response_.output.data
+  ReusedResponse response_;
+  std::string head_;    // the answer up to its data
+  grpc::Slice output_;  // room for it, and the answer's output.data
   uint8_t* output_start_ = nullptr;
+  size_t output_bytes_ = 0;
   grpc::ByteBuffer answer_;
 };
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -14,10 +15,14 @@
 
 namespace streamnorm {
 
+class MessageCursor;
+
 // A NormalizeRequest as it came from the wire. The bytes of its tensor
-// (input.data), nearly all of it, stay where gRPC received them; libprotobuf
-// reads the rest, so that everything it takes is taken: fields in any order and
-// in pieces, unknown ones. Not thread safe; to be used again and again.
+// (input.data), nearly all of it, stay where gRPC received them; the few fields
+// before them are read here, without a copy or an allocation, and what no
+// generated client sends (a tensor in two parts, numbers as `values`) by
+// libprotobuf: everything it takes is taken, but unknown fields are not kept.
+// Not thread safe; to be used again and again.
 class ReceivedNormalize {
  public:
   // INVALID_ARGUMENT if `message` is no NormalizeRequest. Keeps `message`'s
@@ -41,21 +46,35 @@ class ReceivedNormalize {
 
  private:
   absl::Status ParseMessage();
-  bool CutData();
+  bool ReadField(uint32_t tag, MessageCursor* cursor);
+  bool ReadUpdateIdField(uint32_t tag, MessageCursor* cursor, v1::UpdateId* id);
+  bool ReadInputField(uint32_t tag, MessageCursor* cursor, v1::Tensor* input);
+  v1::UpdateId* UpdateId();
+  v1::Tensor* Input();
   absl::Status ParseWhole();
 
   std::vector<grpc::Slice> slices_;  // keep the memory of message_
   std::vector<absl::string_view> message_;
   v1::NormalizeRequest request_;
-  std::string head_, input_;  // for Parse; kept for their memory
+  // Those of an earlier request_, for their memory.
+  std::unique_ptr<v1::UpdateId> update_id_;
+  std::unique_ptr<v1::Tensor> input_;
   std::vector<absl::string_view> pieces_;
-  size_t data_bytes_ = 0;
+  uint64_t data_bytes_ = 0;
 };
 
-// The bytes of `response` with `data` as its output.data.
-// REQUIRES: response.output().data() is empty.
-grpc::ByteBuffer SerializeWithData(v1::NormalizeResponse* response,
-                                   grpc::Slice data);
+// A NormalizeResponse that keeps its memory from one use to the next. Not
+// thread safe.
+class ReusedResponse {
+ public:
+  // Empties it; `with_output` if it will have one.
+  v1::NormalizeResponse* Reset(bool with_output);
+  v1::NormalizeResponse* get() { return &response_; }
+
+ private:
+  v1::NormalizeResponse response_;
+  std::unique_ptr<v1::Tensor> output_;
+};
 
 }  // namespace streamnorm
 
