@@ -329,6 +329,7 @@ int Main(int argc, char** argv) {
   if (!made.ok()) return Report(made);
   auto server = Server::Start(flags.server, *std::move(store));
   if (!server.ok()) return Report(server.status());
+  ReleaseUnusedMemory();
   for (const std::string& address : (*server)->addresses()) {
     std::printf("listening on %s\n", address.c_str());
   }

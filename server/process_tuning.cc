@@ -19,4 +19,6 @@ void TuneProcess() {
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 }
 
+void ReleaseUnusedMemory() { malloc_trim(0); }
+
 }  // namespace streamnorm

@@ -7,6 +7,10 @@ namespace streamnorm {
 // of Abseil. To be called first in main, before any thread exists.
 void TuneProcess();
 
+// Gives what the C library keeps back to the kernel. Slow: for after a start,
+// which held every record of the store a second time.
+void ReleaseUnusedMemory();
+
 }  // namespace streamnorm
 
 #endif  // STREAMNORM_SERVER_PROCESS_TUNING_H_

@@ -39,21 +39,21 @@ Registry::Registry(const Limits& limits, CommitQueue* queue)
       queue_(queue),
       definition_bytes_(limits.max_total_definition_bytes) {}
 
-void Registry::Restore(const StoreContents& contents, SessionTable* sessions) {
+void Registry::Restore(StoreContents contents, SessionTable* sessions) {
   for (const SessionRecord& record : contents.sessions) {
     if (record.epoch != kEndedEpoch) sessions->Restore(record);
   }
   WriterLock lock(&mu_);
   next_generation_ = contents.next_generation;
-  for (const auto& stored : contents.normalizers) {
-    auto normalizer =
-        std::make_shared<Normalizer>(stored.definition, stored.state, queue_);
+  for (auto& stored : contents.normalizers) {
+    definition_bytes_.TakeAnyway(DefinitionBytes(stored.definition));
+    auto normalizer = std::make_shared<Normalizer>(
+        std::move(stored.definition), std::move(stored.state), queue_);
     for (const LedgerRecord& ledger : stored.ledgers) {
       const auto session = sessions->Find(ledger.session);
       normalizer->RestoreLedger(ledger, session.ok() ? *session : nullptr);
     }
     total_features_ += normalizer->features();
-    definition_bytes_.TakeAnyway(DefinitionBytes(stored.definition));
     normalizers_[normalizer->id()] = std::move(normalizer);
   }
   for (const QuarantinedNormalizer& damaged : contents.quarantined) {

@@ -33,7 +33,7 @@ class Registry {
 
   // Takes over what the store remembers, sessions and normalizers, before the
   // registry is shared. Of sessions that ended what is left is cleared away.
-  void Restore(const StoreContents& contents, SessionTable* sessions);
+  void Restore(StoreContents contents, SessionTable* sessions);
 
   // Creates a normalizer without rows, to be on disk with the next commit.
   // ALREADY_EXISTS, RESOURCE_EXHAUSTED. `definition` needs neither times nor

@@ -86,18 +86,19 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
   for (const std::string& address : options.listen) {
     if (auto s = CheckAddress(address, options.insecure); !s.ok()) return s;
   }
-  const auto contents = store->Load();
+  auto contents = store->Load();
   if (!contents.ok()) return contents.status();
+  const HistoryId history_id = contents->history_id;
+  const uint64_t incarnation = contents->incarnation;
   std::unique_ptr<Server> server(
-      new Server(options, std::move(store), *contents));
+      new Server(options, std::move(store), *std::move(contents)));
   if (auto s = server->Listen(); !s.ok()) return s;
-  if (auto s = server->OpenLane(*contents); !s.ok()) return s;
+  if (auto s = server->OpenLane(history_id, incarnation); !s.ok()) return s;
   return server;
 }
 
 Server::Server(const ServerOptions& options,
-               std::unique_ptr<StatisticsStore> store,
-               const StoreContents& contents)
+               std::unique_ptr<StatisticsStore> store, StoreContents contents)
     : options_(options),
       store_(std::move(store)),
       sessions_({.max_sessions = options.limits.max_sessions,
@@ -119,18 +120,21 @@ Server::Server(const ServerOptions& options,
       admin_service_({std::string(store_->kind()), contents.history_id,
                       contents.incarnation, options.limits, options.lane},
                      &registry_, &sessions_, committer_.get(), &maintenance_) {
-  registry_.Restore(contents, &sessions_);
   for (const QuarantinedNormalizer& damaged : contents.quarantined) {
     Log(LogLevel::kError, "normalizer_quarantined",
         {{"normalizer", damaged.id}, {"reason", damaged.reason}});
   }
+  const size_t normalizers = contents.normalizers.size();
+  const size_t quarantined = contents.quarantined.size();
+  const uint64_t incarnation = contents.incarnation;
+  registry_.Restore(std::move(contents), &sessions_);
   Log(LogLevel::kInfo, "store_loaded",
       {{"store", std::string(store_->kind())},
-       {"normalizers", contents.normalizers.size()},
+       {"normalizers", normalizers},
        {"sessions", sessions_.size()},
        {"ledgers", sessions_.ledgers()},
-       {"quarantined", contents.quarantined.size()},
-       {"incarnation", contents.incarnation}});
+       {"quarantined", quarantined},
+       {"incarnation", incarnation}});
 }
 
 absl::Status Server::Listen() {
@@ -182,14 +186,15 @@ absl::Status Server::Listen() {
   return absl::OkStatus();
 }
 
-absl::Status Server::OpenLane(const StoreContents& contents) {
+absl::Status Server::OpenLane(const HistoryId& history_id,
+                              uint64_t incarnation) {
   if (options_.lane.empty()) return absl::OkStatus();
   LaneServer::Options options;
   options.path = options_.lane;
   options.max_connections = options_.limits.max_lane_connections;
   options.max_message_bytes =
       options_.limits.max_message_bytes + kMessageOverheadBytes;
-  options.hello = {kLaneMagic, contents.history_id, contents.incarnation};
+  options.hello = {kLaneMagic, history_id, incarnation};
   auto lane = LaneServer::Start(options, &handler_);
   if (!lane.ok()) {
     return absl::UnavailableError(

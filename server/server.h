@@ -77,9 +77,9 @@ class Server {
 
  private:
   Server(const ServerOptions& options, std::unique_ptr<StatisticsStore> store,
-         const StoreContents& contents);
+         StoreContents contents);
   absl::Status Listen();
-  absl::Status OpenLane(const StoreContents& contents);
+  absl::Status OpenLane(const HistoryId& history_id, uint64_t incarnation);
 
   const ServerOptions options_;
   const std::unique_ptr<StatisticsStore> store_;
