@@ -12,6 +12,10 @@ Manual: docs/python.md.
 """
 
 import os as _os
+import pkgutil as _pkgutil
+
+# Stubs of the API (./run stubs) are streamnorm.v1: they may stand elsewhere.
+__path__ = _pkgutil.extend_path(__path__, __name__)
 
 # Read when grpc is imported.
 _os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")

@@ -10,6 +10,7 @@ from typing import Any, Deque, List, Optional
 import numpy as np
 
 from ._c_library import CError, COptions
+from ._errors import ENDING, DeadlineExceeded, Error, not_sent
 from ._exchange import Exchange
 from ._types import ANSWER, Answer, Mode, Pending, Target
 
@@ -79,17 +80,33 @@ class CSession:
         self._answer = create_string_buffer(ANSWER.size)
         self._answer_at = ctypes.addressof(self._answer)
         self._due: Deque[Pending] = collections.deque()
+        self._failed: Optional[Error] = None
 
     def _check(self, code: int) -> None:
         if code:
-            raise self._error.to_error()
+            raise self._to_error()
+
+    def _to_error(self) -> Error:
+        error = self._error.to_error()
+        if error.reason in ENDING:
+            self._failed = error  # for good
+        return error
+
+    def _clear(self) -> None:
+        """What was submitted before is answered first."""
+        if self._failed is not None:
+            raise self._failed
+        try:
+            self.drain()
+        except DeadlineExceeded as error:
+            raise not_sent(error) from None
 
     def _take_answer(self) -> Answer:
         return Answer(*ANSWER.unpack_from(self._answer))
 
     def normalize(self, target: Target, mode: Mode, datatype: int,
                   rows: np.ndarray, output: Optional[np.ndarray]) -> Answer:
-        self.drain()
+        self._clear()
         count, features = rows.shape
         self._check(self._library.sn_normalize(
             self._pointer, target.id, mode, datatype, count, features,
@@ -99,6 +116,8 @@ class CSession:
 
     def submit(self, target: Target, mode: Mode, datatype: int,
                rows: np.ndarray, output: Optional[np.ndarray]) -> Pending:
+        if self._failed is not None:
+            raise self._failed
         count, features = rows.shape
         self._check(self._library.sn_submit(
             self._pointer, target.id, mode, datatype, count, features,
@@ -116,8 +135,8 @@ class CSession:
             self._error_at)
         if code:
             if self._library.sn_in_flight(self._pointer) == len(self._due):
-                raise self._error.to_error()  # it did not come yet
-            pending.error = self._error.to_error()
+                raise self._to_error()  # it did not come yet
+            pending.error = self._to_error()
         else:
             pending.answer = self._take_answer()
         self._due.popleft()
@@ -131,13 +150,10 @@ class CSession:
             self.receive()
 
     def exchange(self, exchange: Exchange, targets: List[Target]) -> None:
-        if self._due:
-            self.drain()
-        code = self._library.sn_exchange_moments(
+        self._clear()
+        self._check(self._library.sn_exchange_moments(
             self._pointer, exchange.address, len(exchange.names),
-            self._error_at)
-        if code:
-            raise self._error.to_error()
+            self._error_at))
 
     def barrier(self) -> bytes:
         self.drain()

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
-import weakref
-from typing import Any, Iterator, List, Optional, Sequence, Union
+from typing import Any, Iterator, List, Optional, Sequence
 
-import numpy as np
-
-from . import _c_library, _fork, _messages
+from . import _c_library, _fork
 from ._c_session import CTransport
 from ._connection import Connection
-from ._create import create_request, check_existing
-from ._errors import AlreadyExists, InvalidArgument
-from ._exchange import Exchange
+from ._create import check_existing, create_request, id_of
+from ._errors import AlreadyExists, DeadlineExceeded, InvalidArgument, not_sent
+from ._exchange import Exchange, fill_entry
 from ._grpc_session import GrpcTransport
-from ._normalizer import Normalizer, id_of
+from ._normalizer import Normalizer
 from ._server import PrivateServer
 from ._types import Statistics
 
@@ -54,10 +50,6 @@ def connect(address: Optional[str] = None, *, resume: Optional[bytes] = None,
     return client
 
 
-def _own_name() -> str:
-    return f"python {os.getpid()}"
-
-
 class Client:
     """Made by `connect`. Safe for concurrent use: its one session, which counts
     each update once, is used by one thread at a time. A forked child gets a
@@ -81,12 +73,12 @@ class Client:
         self._lane = lane
         self._name = name
         self._server: Optional[PrivateServer] = None
-        address = address or os.environ.get("STREAMNORM_SERVER",
-                                            DEFAULT_ADDRESS)
+        address = address or os.environ.get(
+            "STREAMNORM_SERVER") or DEFAULT_ADDRESS
         if address == ":memory:":
             self._server = PrivateServer()
             address = self._server.address
-        self.address = address
+        self.address: str = address
         self._gave_token = False
         self._forget()
         _fork.register(self)
@@ -138,13 +130,19 @@ class Client:
     def _updating(self) -> Any:
         """The session. The lock is held."""
         session = self._session
-        if session is None:
-            session = self._session = self._get_transport().open_session(
-                self._name or _own_name())
-        elif self._stale:
-            session = self._session = session.renewed()
-        self._stale = False
+        if session is None or self._stale:
+            session = self._session = self._fresh_session()
+            self._stale = False
         return session
+
+    def _fresh_session(self) -> Any:
+        try:
+            if self._session is not None:
+                return self._session.renewed()
+            return self._get_transport().open_session(
+                self._name or f"python {os.getpid()}")
+        except DeadlineExceeded as error:
+            raise not_sent(error) from None
 
     def _changed(self, name: str, generation: int) -> None:
         """A normalizer as it is now."""
@@ -293,9 +291,8 @@ class Client:
             transport, self._transport = self._transport, None
             connected, self._connected = self._connected, None
             self._closed = True
-            for part in (session,):
-                if part is not None:
-                    part.abandon()
+            if session is not None:
+                session.abandon()
             for part in (transport, connected):
                 if part is not None:
                     part.close()

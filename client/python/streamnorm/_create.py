@@ -59,19 +59,16 @@ def create_request(normalizer_id: str, features: Optional[int],
 def _apply(normalizer: Any, settings: Dict[str, Any]) -> None:
     """An enum's value is given by its name."""
     for key, value in settings.items():
+        if key == "labels":
+            normalizer.labels.update(value)
+            continue
         if isinstance(value, str):
             value = value.upper()
+        group = getattr(normalizer, "scaling" if key in SCALING else
+                        "nonfinite" if key in NONFINITE else "warm_up")
+        field = "answer" if key == "warm_up" else key
         try:
-            if key in SCALING:
-                setattr(normalizer.scaling, key, value)
-            elif key in NONFINITE:
-                setattr(normalizer.nonfinite, key, value)
-            elif key == "labels":
-                normalizer.labels.update(value)
-            elif key == "warm_up":
-                normalizer.warm_up.answer = value
-            else:
-                normalizer.warm_up.minimum_rows = value
+            group.MergeFrom(type(group)(**{field: value}))
         except (TypeError, ValueError):
             raise InvalidArgument(f"{key}: {value!r}, want a value that "
                                   "docs/python.md lists", field=key) from None

@@ -180,7 +180,8 @@ def make_error(number: int, message: str, reason: str = "",
         field = field or message.partition(": ")[0]
         if "shape" in field or field.endswith((".mean", ".m2", "data")):
             kind = ShapeMismatch
-    return kind(message, reason=reason, field=field)
+    made: Any = kind
+    return made(message, reason=reason, field=field)
 
 
 def number_of(error: Error) -> int:
@@ -211,3 +212,12 @@ def from_rpc_error(error: Any) -> Error:
 def is_retryable(error: Error) -> bool:
     """It may have been counted or not: to be sent again."""
     return isinstance(error, (Unavailable, Cancelled))
+
+
+def not_sent(error: Error) -> Error:
+    """What to tell of an update when `error` came before it was kept: then no
+    time left means that nothing was sent, which DeadlineExceeded denies."""
+    if not isinstance(error, DeadlineExceeded):
+        return error
+    return Unavailable("no answer in time to what came before; this was not "
+                       "sent: send it again later")

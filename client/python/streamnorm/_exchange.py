@@ -59,6 +59,7 @@ class Exchange:
         self.address = self.table.ctypes.data
         self.count: np.ndarray = self.table["count"]
         self._codes = self.table["code"]
+        self._no_codes = self._codes.tobytes()
         self._answers = self.table["answer"]
         self._block = [np.zeros((8, n)) for n in self.features]
         self.mean: List[np.ndarray] = self._rows(0, "mean")
@@ -103,7 +104,7 @@ class Exchange:
         """One round trip. If an entry is refused, raises its error after the
         others were merged; `errors` has them all."""
         self._run(self)
-        if self._codes.any():
+        if self._codes.tobytes() != self._no_codes:
             raise next(error for error in self.errors if error is not None)
 
     @property
@@ -125,7 +126,8 @@ class Exchange:
 
     def statistics(self, i: int = 0) -> Statistics:
         """A copy of what entry i found."""
-        return Statistics(*self._block[i][2:6].copy(), self.answer(i))
+        mean, variance, offset, scale = self._block[i][2:6].copy()
+        return Statistics(mean, variance, offset, scale, self.answer(i))
 
 
 class ExchangePool:
@@ -170,8 +172,9 @@ def fill_entry(exchange: Exchange, i: int, count: int, mean: Any, m2: Any,
 
 def _fill(arrays: List[np.ndarray], i: int, values: Any, field: str) -> None:
     target = arrays[i]
-    if np.shape(values) != target.shape:
+    shape = values.shape if type(values) is np.ndarray else np.shape(values)
+    if shape != target.shape:
         raise ShapeMismatch(
-            f"merges[{i}].{field}: shape {list(np.shape(values))}, want "
+            f"merges[{i}].{field}: shape {list(shape)}, want "
             f"[{len(target)}]", field=f"merges[{i}].{field}")
     target[:] = values

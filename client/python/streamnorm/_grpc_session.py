@@ -15,7 +15,7 @@ from . import _messages
 from ._connection import Backoff, Connection
 from ._errors import (ENDING, DataLoss, DeadlineExceeded, Error, Internal,
                       NotFound, Unavailable, from_rpc_error, from_status,
-                      is_retryable)
+                      is_retryable, not_sent)
 from ._exchange import OUTPUTS, Exchange
 from ._outbox import Outbox, Update
 from ._types import ANSWER, Answer, Mode, Pending, Target, answer_of
@@ -119,6 +119,7 @@ class GrpcSession:
     def __init__(self, connection: Connection, opened: Any) -> None:
         self._connection = connection
         self._outbox = Outbox(opened)
+        self._incarnation: int = opened.incarnation
         self._broken = False  # ask what was counted before anything else
         self._failed: Optional[Error] = None  # for good
         self._stream: Optional[Stream] = None
@@ -130,20 +131,35 @@ class GrpcSession:
 
     def normalize(self, target: Target, mode: Mode, datatype: int,
                   rows: np.ndarray, output: Optional[np.ndarray]) -> Answer:
-        self.drain()
+        self._clear()
         request = normalize_request(target, mode, datatype, rows)
         if mode == Mode.NORMALIZE_ONLY:
             return take_output(self._connection.call("Normalize", request),
                                output)
-        update = self._added(target, Update("Normalize", request))
+        update = Update("Normalize", request)
+        self._add([update], [target])
         return take_output(self._deliver(update), output)
 
-    def _added(self, target: Target, update: Update) -> Update:
+    def _clear(self) -> None:
+        """What was submitted before is answered first."""
+        try:
+            self.drain()
+        except DeadlineExceeded as error:
+            raise not_sent(error) from None
+
+    def _add(self, updates: List[Update], targets: List[Target]) -> None:
         self._check_failed()
-        self._learn_generation(target)
-        self._wait_for_room([update])
-        self._outbox.add(update)
-        return update
+        try:
+            for target in targets:
+                self._learn_generation(target)
+            while not self._outbox.has_room(updates):
+                self.drain()
+                if not self._outbox.has_room(updates):
+                    self.barrier()
+        except DeadlineExceeded as error:
+            raise not_sent(error) from None
+        for update in updates:
+            self._outbox.add(update)
 
     def _learn_generation(self, target: Target) -> None:
         """An update names the generation it was made in."""
@@ -163,7 +179,9 @@ class GrpcSession:
             while True:
                 self._repair(deadline)
                 try:
-                    return self._send(update, deadline)
+                    response = self._send(update, deadline)
+                    self._repair_if_can(deadline)
+                    return response
                 except Error as error:
                     if not is_retryable(error):
                         raise
@@ -183,8 +201,15 @@ class GrpcSession:
         except Error as error:
             self._note_error(update, error)
             raise
-        self._outbox.accepted(update, response)
+        self._accepted(update, response)
         return response
+
+    def _accepted(self, update: Update, response: Any) -> None:
+        self._outbox.accepted(update, response)
+        if response.incarnation != self._incarnation:
+            # Another process than the one that answered before, and the
+            # channel reconnected without a word: ask what it has.
+            self._broken = True
 
     def _note_error(self, update: Update, error: Error) -> None:
         if error.reason in ENDING:
@@ -208,26 +233,36 @@ class GrpcSession:
         """Takes the session over again if need be, and sends what is missing
         and nobody waits for."""
         self._check_failed()
-        if not self._broken:
-            return
-        self._end_stream()
+        if self._broken:
+            self._end_stream()
         backoff = Backoff()
-        while not self._try_resume(deadline):
-            if not backoff.wait(deadline):
-                raise timed_out()
-        self._broken = False
+        while self._broken:
+            self._broken = False
+            if not self._try_resume(deadline):
+                self._broken = True
+                if not backoff.wait(deadline):
+                    raise timed_out()
+
+    def _repair_if_can(self, deadline: float) -> None:
+        """After an answer; else the next call does."""
+        try:
+            self._repair(deadline)
+        except DeadlineExceeded:
+            pass
 
     def _try_resume(self, deadline: float) -> bool:
         try:
             resumed = self._connection.invoke(
                 "ResumeSession", _messages.request_of("ResumeSession")(
                     session=self._outbox.session), deadline)
+            self._incarnation = resumed.incarnation
             for update in self._outbox.resume(resumed):
                 self._replay(update, deadline)
         except Error as error:
             if is_retryable(error):
                 return False
             if isinstance(error, DeadlineExceeded):
+                self._broken = True
                 raise timed_out() from None
             raise self._fail(error)
         return True
@@ -250,24 +285,22 @@ class GrpcSession:
                 f"refuses it now: {error}; its rows are not counted; open a "
                 "new session", reason="UPDATE_LOST") from None
 
-    def _wait_for_room(self, updates: List[Update]) -> None:
-        while not self._outbox.has_room(updates):
-            self.drain()
-            if not self._outbox.has_room(updates):
-                self.barrier()
-
     # Many at a time.
 
     def submit(self, target: Target, mode: Mode, datatype: int,
                rows: np.ndarray, output: Optional[np.ndarray]) -> Pending:
-        while len(self._due) >= MAX_IN_FLIGHT:
-            self.receive()
-        if not self._due:
-            self._repair(self._connection.deadline())
+        try:
+            while len(self._due) >= MAX_IN_FLIGHT:
+                self.receive()
+            if not self._due:
+                self._repair(self._connection.deadline())
+        except DeadlineExceeded as error:
+            raise not_sent(error) from None
         request = normalize_request(target, mode, datatype, rows)
         update = None
         if mode != Mode.NORMALIZE_ONLY:
-            update = self._added(target, Update("Normalize", request))
+            update = Update("Normalize", request)
+            self._add([update], [target])
         pending = Pending(output)
         self._due.append((pending, request, update))
         if self._stream is None:
@@ -309,15 +342,15 @@ class GrpcSession:
             raise self._fail(error)
         pending, _, update = self._due[0]
         if response.status.code:
-            error = from_status(response.status)
-            if is_retryable(error):
+            refusal = from_status(response.status)
+            if is_retryable(refusal):
                 return False
             if update is not None:
-                self._note_error(update, error)
-            pending.error = error
+                self._note_error(update, refusal)
+            pending.error = refusal
         else:
             if update is not None:
-                self._outbox.accepted(update, response)
+                self._accepted(update, response)
             pending.answer = take_output(response, pending.output)
         self._due.popleft()
         return True
@@ -339,15 +372,10 @@ class GrpcSession:
     # Merges.
 
     def exchange(self, exchange: Exchange, targets: List[Target]) -> None:
-        self.drain()
-        self._check_failed()
+        self._clear()
         merges = [Update("MergeMoments", merge_request(exchange, i, target))
                   for i, target in enumerate(targets)]
-        for target in targets:
-            self._learn_generation(target)
-        self._wait_for_room(merges)
-        for merge in merges:
-            self._outbox.add(merge)
+        self._add(merges, targets)
         if len(merges) == 1:
             self._merge_one(exchange, merges[0])
         else:
@@ -359,7 +387,7 @@ class GrpcSession:
         except Error as error:
             if merge.abandoned or self._failed is not None:
                 raise
-            take_refused(exchange, 0, error)
+            exchange.set_error(0, error)
 
     def _merge_all(self, exchange: Exchange, merges: List[Update]) -> None:
         deadline, backoff = self._connection.deadline(), Backoff()
@@ -369,6 +397,7 @@ class GrpcSession:
                 self._repair(deadline)
                 open_ones = self._try_merges(exchange, open_ones, deadline)
                 if not open_ones:
+                    self._repair_if_can(deadline)
                     return
                 self._broken = True
                 if not backoff.wait(deadline):
@@ -399,15 +428,15 @@ class GrpcSession:
         again = []
         for (i, merge), answer in zip(merges, response.merges):
             if not answer.status.code:
-                self._outbox.accepted(merge, answer)
+                self._accepted(merge, answer)
                 take_merged(exchange, i, answer)
                 continue
-            error = from_status(answer.status)
-            self._note_error(merge, error)
-            if is_retryable(error):
+            refusal = from_status(answer.status)
+            self._note_error(merge, refusal)
+            if is_retryable(refusal):
                 again.append((i, merge))
             else:
-                take_refused(exchange, i, error)
+                exchange.set_error(i, refusal)
         return again
 
     # The session's end, and tokens.
@@ -483,7 +512,3 @@ def take_merged(exchange: Exchange, i: int, response: Any) -> None:
     answer = ANSWER.pack(*answer_of(response))
     exchange.table["answer"][i] = np.void(answer)
     exchange.table["code"][i] = 0
-
-
-def take_refused(exchange: Exchange, i: int, error: Error) -> None:
-    exchange.set_error(i, error)

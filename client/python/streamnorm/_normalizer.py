@@ -10,8 +10,8 @@ from typing import (TYPE_CHECKING, Any, FrozenSet, Iterable, Iterator,
 import numpy as np
 
 from . import _messages, _prefetch
-from ._create import PREFIX, id_of
-from ._errors import Frozen, InvalidArgument
+from ._create import id_of
+from ._errors import Frozen
 from ._exchange import Exchange, ExchangePool, fill_entry
 from ._rows import Columns, Rows, take_rows
 from ._split import Splitter
@@ -37,7 +37,7 @@ class FeatureColumns(NamedTuple):
 
     row_count: int
     revision: int
-    count: np.ndarray               # values counted, uint64
+    count: np.ndarray  # type: ignore[assignment]  # values counted, uint64
     mean: np.ndarray
     variance: np.ndarray            # population, ddof 0
     sample_variance: np.ndarray     # ddof 1

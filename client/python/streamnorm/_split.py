@@ -67,14 +67,15 @@ class Splitter:
             nan, infinite = size > 0x7F80, size == 0x7F80
         else:
             nan, infinite = np.isnan(rows.array), np.isinf(rows.array)
-        for refused, found, word in [
-                (self._rejects_nan, nan, "NaN"),
-                (self._rejects_infinity, infinite, "infinite")]:
+        for refused, found, got in [
+                (self._rejects_nan, nan, "NaN, want a number"),
+                (self._rejects_infinity, infinite,
+                 "infinity, want a finite value")]:
             if refused and found.any():
                 row, column = np.argwhere(found)[0]
                 field = f"input[{row}][{column}]"
                 raise InvalidArgument(
-                    f"{field}: {word}, want a finite number",
+                    f"{field}: {got} (the normalizer's rule is REJECT)",
                     reason="INVALID_ARGUMENT", field=field)
 
 
