@@ -183,7 +183,9 @@ class Client:
         lerobot, minmax, maxabs; `settings` that win over it: `epsilon`,
         `epsilon_mode` (none, inside_sqrt, add_to_std, floor_std), `clip`,
         `center`, `scale`; and `nan`, `infinity` (skip, reject),
-        `minimum_rows`, `warm_up` (center, error, identity), `labels`.
+        `minimum_rows`, `warm_up` (center, error, identity), `labels`;
+        `window_rows` or `half_life_rows`, so that old rows fade (default: all
+        rows count alike); `moments` ("mean": no variance is kept).
 
         SchemaMismatch: it exists with other features, names or another rule
         than those that are given. NotFound: it doesn't exist, and neither

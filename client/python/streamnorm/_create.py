@@ -14,7 +14,8 @@ ID = re.compile(r"[a-z][a-z0-9._-]{0,127}")
 
 SCALING = {"epsilon", "epsilon_mode", "clip", "center", "scale"}
 NONFINITE = {"nan", "infinity"}
-OTHERS = {"minimum_rows", "warm_up", "labels"}
+WINDOW = {"window_rows", "half_life_rows"}
+OTHERS = {"minimum_rows", "warm_up", "labels", "moments"}
 
 
 def id_of(name: str) -> str:
@@ -40,12 +41,12 @@ def create_request(normalizer_id: str, features: Optional[int],
             f"features: {features}, want " +
             (f"{len(names)}, as there are names" if names else "at least 1"),
             field="features")
-    unknown = sorted(settings.keys() - SCALING - NONFINITE - OTHERS)
+    known = SCALING | NONFINITE | WINDOW | OTHERS
+    unknown = sorted(settings.keys() - known)
     if unknown:
         raise InvalidArgument(
             f"{unknown[0]}: no setting, want one of "
-            f"{', '.join(sorted(SCALING | NONFINITE | OTHERS))}",
-            field=unknown[0])
+            f"{', '.join(sorted(known))}", field=unknown[0])
     request = _messages.request_of("CreateNormalizer")(
         normalizer_id=normalizer_id)
     request.normalizer.features = features
@@ -64,8 +65,10 @@ def _apply(normalizer: Any, settings: Dict[str, Any]) -> None:
             continue
         if isinstance(value, str):
             value = value.upper()
-        group = getattr(normalizer, "scaling" if key in SCALING else
-                        "nonfinite" if key in NONFINITE else "warm_up")
+        group = normalizer if key == "moments" else getattr(
+            normalizer, "scaling" if key in SCALING else
+            "nonfinite" if key in NONFINITE else
+            "window" if key in WINDOW else "warm_up")
         field = "answer" if key == "warm_up" else key
         try:
             group.MergeFrom(type(group)(**{field: value}))
@@ -90,6 +93,12 @@ def check_existing(found: Any, wanted: Any, settings: Dict[str, Any]) -> None:
         have, want = getattr(found.scaling, key), getattr(wanted.scaling, key)
         if have != want:
             raise _mismatch(found, f"scaling.{key}", have, want)
+    for key in sorted(WINDOW & settings.keys()):
+        have, want = getattr(found.window, key), getattr(wanted.window, key)
+        if have != want:
+            raise _mismatch(found, f"window.{key}", have or "cumulative", want)
+    if wanted.moments > 1 and found.moments != wanted.moments:
+        raise _mismatch(found, "moments", found.moments, wanted.moments)
 
 
 def _mismatch(found: Any, field: str, have: Any, want: Any) -> SchemaMismatch:
