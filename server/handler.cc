@@ -170,7 +170,9 @@ absl::StatusOr<Handler::Update> Handler::DoMerge(
   auto normalizer = FindNormalizer(*registry_, request.name());
   if (!normalizer.ok()) return normalizer.status();
   const size_t features = (*normalizer)->features();
-  const auto moments = ParseMoments(request, features, (*normalizer)->id());
+  const bool mean_only = (*normalizer)->kind().mean_only;
+  const auto moments =
+      ParseMoments(request, features, mean_only, (*normalizer)->id());
   if (!moments.ok()) return moments.status();
 
   MergeCall call;
@@ -180,7 +182,7 @@ absl::StatusOr<Handler::Update> Handler::DoMerge(
   call.schema_hash = request.schema_hash();
   MergedStatistics statistics{};
   if (request.return_statistics()) {
-    statistics = PrepareStatistics(features, response);
+    statistics = PrepareStatistics(features, mean_only, response);
   }
   const auto outcome =
       (*normalizer)
@@ -313,7 +315,7 @@ absl::Status Handler::TryOnNew(const NormalizerDefinition& definition,
                                NormalizeCall call) const {
   NormalizerDefinition trial = definition;
   NormalizerState state;
-  state.moments = Moments(trial.features);
+  state.moments = Moments(trial.features, trial.kind);
   // No client names this generation.
   trial.birth_generation = state.generation = ~uint64_t{0};
   CommitQueue nowhere;

@@ -46,12 +46,14 @@ Normalizer::Normalizer(NormalizerDefinition definition, NormalizerState state,
                        CommitQueue* queue)
     : id_(definition.id),
       features_(definition.features),
+      kind_(definition.kind),
       schema_hash_(SchemaHash(definition.features, definition.feature_names)),
       queue_(queue),
       definition_(std::move(definition)),
       state_(std::move(state)),
       durable_generation_(state_.generation) {
   assert(state_.moments.features() == features_);
+  assert(state_.moments.kind() == kind_);
 }
 
 void Normalizer::RestoreLedger(const LedgerRecord& record,

@@ -18,6 +18,7 @@
 #include "stats/moments.h"
 #include "stats/reduced_moments.h"
 #include "stats/scaling.h"
+#include "stats/window.h"
 #include "storage/records.h"
 
 namespace streamnorm {
@@ -99,13 +100,14 @@ struct Progress {
 class Normalizer : public std::enable_shared_from_this<Normalizer> {
  public:
   // A new one, or one that was stored.
-  // REQUIRES: state.moments.features() == definition.features; `queue`
-  // outlives it.
+  // REQUIRES: state.moments has the features and the kind of the definition;
+  // `queue` outlives it.
   Normalizer(NormalizerDefinition definition, NormalizerState state,
              CommitQueue* queue);
 
   const std::string& id() const { return id_; }
   size_t features() const { return features_; }
+  const MomentsKind& kind() const { return kind_; }
   uint64_t schema_hash() const { return schema_hash_; }
 
   // Takes over a stored ledger, before the normalizer is shared. Where its
@@ -290,6 +292,7 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
 
   const std::string id_;
   const size_t features_;
+  const MomentsKind kind_;
   const uint64_t schema_hash_;
   CommitQueue* const queue_;
 

@@ -86,7 +86,7 @@ absl::StatusOr<std::shared_ptr<Normalizer>> Registry::Create(
   state.id = definition.id;
   state.generation = definition.birth_generation;
   state.update_time_us = definition.create_time_us;
-  state.moments = Moments(definition.features);
+  state.moments = Moments(definition.features, definition.kind);
   auto normalizer = std::make_shared<Normalizer>(std::move(definition),
                                                  std::move(state), queue_);
   normalizer->MarkCreated();

@@ -58,9 +58,10 @@ absl::StatusOr<SessionId> ParseSessionId(absl::string_view field,
                                          absl::string_view bytes);
 absl::StatusOr<UpdateId> ParseUpdateId(const v1::UpdateId& id);
 
-// The moments a client sends: a view of the request.
+// The moments a client sends: a view of the request. With `mean_only` they may
+// come without m2.
 absl::StatusOr<ReducedMoments> ParseMoments(
-    const v1::MergeMomentsRequest& request, size_t features,
+    const v1::MergeMomentsRequest& request, size_t features, bool mean_only,
     absl::string_view id);
 
 // OK if the request as a whole may be looked at, entry by entry, and every

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/errors.h"
 #include "stats/scaling.h"
+#include "stats/window.h"
 
 namespace streamnorm {
 namespace {
@@ -81,19 +82,42 @@ void ToProto(const WarmUp& warm_up, v1::WarmUp* proto) {
   prior->set_pseudo_rows(warm_up.prior.pseudo_rows);
 }
 
+void ToProto(const Window& window, v1::Window* proto) {
+  proto->set_kind(window.fades() ? v1::Window::HALF_LIFE_ROWS
+                                 : v1::Window::CUMULATIVE);
+  switch (window.kind) {
+    case Window::Kind::kCumulative:
+      break;
+    case Window::Kind::kHalfLifeRows:
+      proto->set_half_life_rows(window.rows);
+      break;
+    case Window::Kind::kWindowRows:
+      proto->set_window_rows(window.rows);
+      break;
+  }
+}
+
+// With ddof 1: divided by one less than the count.
+double SampleVariance(const Moments& moments, size_t j) {
+  const auto count = static_cast<double>(moments.count(j));
+  if (count < 2) return 0;
+  return moments.m2_is_variance()
+             ? moments.variance(j) * (count / (count - 1))
+             : (moments.m2()[j] + moments.m2_tail()[j]) / (count - 1);
+}
+
 // The statistics of feature `j`, all fields but the name.
 v1::FeatureStatistics Describe(const StatisticsView& view,
                                const ScalingTable& scaling, size_t j) {
   const Moments& moments = view.state.moments;
   v1::FeatureStatistics f;
   const uint64_t count = moments.count(j);
-  const double m2 = moments.m2()[j] + moments.m2_tail()[j];
   const double variance = moments.variance(j);
   f.set_index(static_cast<int64_t>(j));
   f.set_count(count);
   f.set_mean(moments.mean()[j]);
   f.set_variance(variance);
-  f.set_sample_variance(count < 2 ? 0 : m2 / static_cast<double>(count - 1));
+  f.set_sample_variance(SampleVariance(moments, j));
   f.set_standard_deviation(std::sqrt(variance));
   f.set_offset(scaling.offset[j]);
   f.set_scale(scaling.scale[j]);
@@ -105,7 +129,8 @@ v1::FeatureStatistics Describe(const StatisticsView& view,
   f.set_infinite_count(moments.infinite_count(j));
   if (count < view.minimum_rows) {
     f.set_state(v1::FeatureStatistics::WARMING);
-  } else if (IsConstant(moments.mean()[j], variance, count)) {
+  } else if (!moments.kind().mean_only &&
+             IsConstant(moments.mean()[j], variance, count)) {
     f.set_state(v1::FeatureStatistics::CONSTANT);
   } else {
     f.set_state(v1::FeatureStatistics::OK);
@@ -196,7 +221,10 @@ void ToProto(const NormalizerDefinition& definition,
   proto->set_schema_hash(
       SchemaHash(definition.features, definition.feature_names));
   ToProto(definition, proto->mutable_scaling());
-  proto->mutable_window()->set_kind(v1::Window::CUMULATIVE);
+  ToProto(definition.kind.window, proto->mutable_window());
+  proto->set_moments(definition.kind.mean_only
+                         ? v1::Normalizer::MEAN
+                         : v1::Normalizer::MEAN_AND_VARIANCE);
   proto->mutable_nonfinite()->set_nan(ToProto(definition.nonfinite.nan));
   proto->mutable_nonfinite()->set_infinity(
       ToProto(definition.nonfinite.infinity));
@@ -307,12 +335,15 @@ void ToProto(const std::string& normalizer_id, const Progress& progress,
   proto->set_rows(progress.rows);
 }
 
-MergedStatistics PrepareStatistics(size_t features,
+MergedStatistics PrepareStatistics(size_t features, bool mean_only,
                                    v1::MergeMomentsResponse* response) {
   const auto resize = [features](std::string* bytes) {
     bytes->resize(features * sizeof(double));
     return reinterpret_cast<double*>(bytes->data());
   };
+  if (mean_only) {
+    return {resize(response->mutable_mean()), nullptr, nullptr, nullptr};
+  }
   return {
       resize(response->mutable_mean()), resize(response->mutable_variance()),
       resize(response->mutable_offset()), resize(response->mutable_scale())};

@@ -70,7 +70,7 @@ void ToProto(const std::string& normalizer_id, const Progress& progress,
 
 // Makes the statistics of an answer as long as `features` need, and says where
 // they are to be written.
-MergedStatistics PrepareStatistics(size_t features,
+MergedStatistics PrepareStatistics(size_t features, bool mean_only,
                                    v1::MergeMomentsResponse* response);
 
 // The message of an error, with its details.

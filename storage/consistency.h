@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "stats/window.h"
 #include "storage/records.h"
 
 namespace streamnorm {
@@ -17,12 +18,14 @@ struct NormalizerFacts {
   struct Definition {
     uint64_t features = 0;
     uint64_t birth_generation = 0;
+    MomentsKind kind;
   };
   struct State {
     uint64_t features = 0;
     uint64_t generation = 0;
     uint64_t base_rows = 0;
     uint64_t row_count = 0;
+    MomentsKind kind;
   };
   struct Ledger {
     SessionId session;

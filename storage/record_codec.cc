@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "stats/moments.h"
 #include "stats/scaling.h"
+#include "stats/window.h"
 #include "storage/key_codec.h"
 #include "storage/record_checks.h"
 #include "storage/value_format.h"
@@ -22,21 +23,29 @@ namespace streamnorm {
 namespace {
 
 // Each kind of record counts its own versions; read "Versions" in
-// docs/storage_format.md before raising one.
-constexpr uint32_t kDefinitionVersion = 1;
-constexpr uint32_t kStateVersion = 1;
+// docs/storage_format.md before raising one. A definition or a state of plain
+// moments is written as version 1: it needs nothing of version 2.
+constexpr uint32_t kDefinitionVersion = 2;
+constexpr uint32_t kStateVersion = 2;
+constexpr uint32_t kPlainVersion = 1;
 constexpr uint32_t kSessionVersion = 1;
 constexpr uint32_t kLedgerVersion = 1;
 constexpr uint32_t kMetaVersion = 1;
 
 constexpr size_t kStateColumns = 6;
+constexpr size_t kMeanColumns = 2;
 constexpr size_t kStateHeaderSize = 64;
 
 // Which optional columns a state has.
 constexpr uint32_t kHasCounts = 1;
 constexpr uint32_t kHasMissing = 2;
 constexpr uint32_t kHasInfinite = 4;
-constexpr uint32_t kAllParts = kHasCounts | kHasMissing | kHasInfinite;
+constexpr uint32_t kAllCounts = kHasCounts | kHasMissing | kHasInfinite;
+
+// Version 2: how its moments are not plain.
+constexpr uint32_t kHasWindow = 8;
+constexpr uint32_t kMeanOnly = 16;
+constexpr uint32_t kAllParts = kAllCounts | kHasWindow | kMeanOnly;
 
 template <typename Record>
 absl::StatusOr<Record> Checked(std::string_view key, ValueReader* reader,
@@ -127,23 +136,48 @@ void ReadFeatureNames(ValueReader* reader, std::vector<std::string>* names) {
   }
 }
 
+uint32_t VersionFor(const MomentsKind& kind, uint32_t newest) {
+  return kind.plain() ? kPlainVersion : newest;
+}
+
+void WriteWindow(const Window& window, ValueWriter* writer) {
+  writer->Byte(static_cast<uint8_t>(window.kind));
+  writer->Number(window.rows);
+}
+
+Window ReadWindow(ValueReader* reader) {
+  Window window;
+  window.kind = reader->Enum("window.kind", Window::Kind::kWindowRows);
+  window.rows = reader->Number<double>("window.rows");
+  return window;
+}
+
+size_t ColumnsIn(uint32_t parts) {
+  return (parts & kMeanOnly ? kMeanColumns : kStateColumns) +
+         static_cast<size_t>(std::popcount(parts & kAllCounts));
+}
+
 size_t SizeOf(const NormalizerState& state, uint32_t parts) {
-  const auto optional_columns = static_cast<size_t>(std::popcount(parts));
-  return kStateHeaderSize + (kStateColumns + optional_columns) *
-                                sizeof(double) * state.moments.features();
+  return kStateHeaderSize + sizeof(uint8_t) + sizeof(double) +
+         ColumnsIn(parts) * sizeof(double) * state.moments.features();
 }
 
 uint32_t PartsOf(const Moments& moments) {
-  return (moments.feature_counts().empty() ? 0 : kHasCounts) |
+  return (moments.kind().window.fades() ? kHasWindow : 0) |
+         (moments.kind().mean_only ? kMeanOnly : 0) |
+         (moments.feature_counts().empty() ? 0 : kHasCounts) |
          (moments.missing_counts().empty() ? 0 : kHasMissing) |
          (moments.infinite_counts().empty() ? 0 : kHasInfinite);
 }
 
 void WriteColumns(const Moments& m, ValueWriter* writer) {
-  for (const std::span<const double> column :
-       {m.mean(), m.mean_tail(), m.m2(), m.m2_tail(), m.minimum(),
-        m.maximum()}) {
-    writer->Column(column);
+  writer->Column(m.mean());
+  writer->Column(m.mean_tail());
+  if (!m.kind().mean_only) {
+    for (const std::span<const double> column :
+         {m.m2(), m.m2_tail(), m.minimum(), m.maximum()}) {
+      writer->Column(column);
+    }
   }
   writer->Column(std::span<const uint64_t>(m.feature_counts()));
   writer->Column(std::span<const uint64_t>(m.missing_counts()));
@@ -161,10 +195,12 @@ std::vector<uint64_t> ReadCounts(ValueReader* reader, const char* field,
 void ReadColumns(ValueReader* reader, uint32_t parts, Moments* m) {
   reader->Column("mean", m->mean());
   reader->Column("mean_tail", m->mean_tail());
-  reader->Column("m2", m->m2());
-  reader->Column("m2_tail", m->m2_tail());
-  reader->Column("minimum", m->minimum());
-  reader->Column("maximum", m->maximum());
+  if (!m->kind().mean_only) {
+    reader->Column("m2", m->m2());
+    reader->Column("m2_tail", m->m2_tail());
+    reader->Column("minimum", m->minimum());
+    reader->Column("maximum", m->maximum());
+  }
   if (parts & kHasCounts) {
     m->set_feature_counts(ReadCounts(reader, "count", m->features()));
   }
@@ -217,7 +253,8 @@ void Encode(std::string_view key, const NormalizerDefinition& definition,
             std::string* value) {
   assert(key == DefinitionKey(definition.id));
   assert(FindProblem(definition).empty());
-  ValueWriter writer(kDefinitionVersion, 0, value);
+  const uint32_t version = VersionFor(definition.kind, kDefinitionVersion);
+  ValueWriter writer(version, 0, value);
   writer.Number(definition.features);
   writer.Number(definition.birth_generation);
   writer.Number(definition.create_time_us);
@@ -230,6 +267,10 @@ void Encode(std::string_view key, const NormalizerDefinition& definition,
   WriteLabels(definition.labels, &writer);
   writer.Number(uint64_t{definition.feature_names.size()});
   for (const std::string& name : definition.feature_names) writer.String(name);
+  if (version > kPlainVersion) {
+    writer.Byte(definition.kind.mean_only);
+    WriteWindow(definition.kind.window, &writer);
+  }
   writer.Finish(key);
 }
 
@@ -253,6 +294,11 @@ absl::StatusOr<NormalizerDefinition> DecodeDefinition(std::string_view key,
   ReadWarmUp(&reader, &definition.warm_up);
   ReadLabels(&reader, &definition.labels);
   ReadFeatureNames(&reader, &definition.feature_names);
+  if (reader.version() > kPlainVersion) {
+    definition.kind.mean_only = reader.Bool("moments");
+    definition.kind.window = ReadWindow(&reader);
+    if (definition.kind.plain()) reader.Fail("version: 2, want 1");
+  }
   return Checked(key, &reader, std::move(definition));
 }
 
@@ -261,7 +307,8 @@ void Encode(std::string_view key, const NormalizerState& state,
   assert(key == StateKey(state.id));
   assert(FindProblem(state).empty());
   const uint32_t parts = PartsOf(state.moments);
-  ValueWriter writer(kStateVersion, SizeOf(state, parts), value);
+  ValueWriter writer(VersionFor(state.moments.kind(), kStateVersion),
+                     SizeOf(state, parts), value);
   writer.Number(parts);
   writer.Number(uint64_t{state.moments.features()});
   writer.Number(state.generation);
@@ -270,6 +317,7 @@ void Encode(std::string_view key, const NormalizerState& state,
   writer.Number(state.update_time_us);
   writer.Number(state.moments.row_count());
   assert(value->size() == kStateHeaderSize);
+  if (parts & kHasWindow) WriteWindow(state.moments.kind().window, &writer);
   WriteColumns(state.moments, &writer);
   writer.Finish(key);
 }
@@ -280,7 +328,10 @@ absl::StatusOr<NormalizerState> DecodeState(std::string_view key,
   if (!parsed.ok()) return parsed.status();
   ValueReader reader(key, kStateVersion, value);
   const auto parts = reader.Number<uint32_t>("parts");
-  if (parts > kAllParts) reader.Fail(absl::StrCat("parts: ", parts));
+  const bool plain = (parts & (kHasWindow | kMeanOnly)) == 0;
+  if (parts > kAllParts || plain != (reader.version() == kPlainVersion)) {
+    reader.Fail(absl::StrCat("parts: ", parts));
+  }
   const auto features = reader.Number<uint64_t>("features");
   NormalizerState state;
   state.id = std::move(parsed->normalizer_id);
@@ -289,10 +340,14 @@ absl::StatusOr<NormalizerState> DecodeState(std::string_view key,
   state.base_rows = reader.Number<uint64_t>("base_rows");
   state.update_time_us = reader.Number<int64_t>("update_time");
   const auto rows = reader.Number<uint64_t>("row_count");
-  const size_t columns =
-      kStateColumns + static_cast<size_t>(std::popcount(parts));
-  if (reader.CanHold("features", features, columns * sizeof(double))) {
-    state.moments = Moments(static_cast<size_t>(features));
+  MomentsKind kind;
+  kind.mean_only = (parts & kMeanOnly) != 0;
+  if (parts & kHasWindow) {
+    kind.window = ReadWindow(&reader);
+    if (!kind.window.fades()) reader.Fail("window.kind: 0, want no window");
+  }
+  if (reader.CanHold("features", features, ColumnsIn(parts) * sizeof(double))) {
+    state.moments = Moments(static_cast<size_t>(features), kind);
     state.moments.set_row_count(rows);
     ReadColumns(&reader, parts, &state.moments);
   }

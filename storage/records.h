@@ -13,6 +13,7 @@
 
 #include "stats/moments.h"
 #include "stats/scaling.h"
+#include "stats/window.h"
 
 namespace streamnorm {
 
@@ -54,6 +55,7 @@ struct NormalizerDefinition {
   ScalingRule scaling;
   NonfinitePolicies nonfinite;
   WarmUp warm_up;
+  MomentsKind kind;  // of the moments, for ever
   std::map<std::string, std::string> labels;
   bool frozen = false;
   uint64_t birth_generation = 0;  // generation it was created with

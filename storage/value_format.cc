@@ -82,8 +82,8 @@ ValueReader::ValueReader(std::string_view key, uint32_t newest_version,
   if (ok() && checksum != ValueChecksum(key, rest_)) {
     Fail("checksum: does not match the bytes");
   }
-  const auto version = Number<uint32_t>("version");
-  if (ok()) CheckVersion(version, newest_version);
+  version_ = Number<uint32_t>("version");
+  if (ok()) CheckVersion(version_, newest_version);
 }
 
 void ValueReader::CheckVersion(uint32_t version, uint32_t newest_version) {

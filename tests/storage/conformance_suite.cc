@@ -298,6 +298,30 @@ TEST_P(StoreConformance, StateOfAnotherWidthIsQuarantined) {
               ElementsAre(Quarantined("layer3", "2 features, want 3")));
 }
 
+TEST_P(StoreConformance, MomentsOfAnotherKindAreQuarantined) {
+  CommitBatch batch = BatchOf("layer3", 1, 4);
+  batch.definitions[0].scaling.method = ScalingMethod::kStandard;
+  batch.definitions[0].kind.window = {Window::Kind::kHalfLifeRows, 7};
+  Write(batch);
+  EXPECT_THAT(ContentsAfterReopen().quarantined,
+              ElementsAre(Quarantined("layer3", "state: of another window")));
+}
+
+TEST_P(StoreConformance, EveryKindOfMomentsComesBack) {
+  CommitBatch batch = BatchOf("layer3", 1, 4);
+  MomentsKind& kind = batch.definitions[0].kind;
+  kind = {{Window::Kind::kWindowRows, 100}, true};
+  batch.definitions[0].scaling.method = ScalingMethod::kStandard;
+  Moments moments(2, kind);
+  moments.Merge(batch.states[0].moments);
+  batch.states[0].moments = moments;
+  Write(batch);
+  const StoreContents contents = ContentsAfterReopen();
+  ASSERT_THAT(Find(contents, "layer3"), NotNull());
+  EXPECT_EQ(Find(contents, "layer3")->definition, batch.definitions[0]);
+  EXPECT_TRUE(SameState(Find(contents, "layer3")->state, batch.states[0]));
+}
+
 TEST_P(StoreConformance, GenerationBeforeBirthIsQuarantined) {
   CommitBatch batch = BatchOf("layer3", 1, 4);
   batch.states[0].generation = batch.definitions[0].birth_generation - 1;

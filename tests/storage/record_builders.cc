@@ -34,7 +34,8 @@ bool SameBytes(std::span<const double> a, std::span<const double> b) {
 }
 
 bool SameMoments(const Moments& a, const Moments& b) {
-  return a.row_count() == b.row_count() && SameBytes(a.mean(), b.mean()) &&
+  return a.row_count() == b.row_count() && a.kind() == b.kind() &&
+         SameBytes(a.mean(), b.mean()) &&
          SameBytes(a.mean_tail(), b.mean_tail()) && SameBytes(a.m2(), b.m2()) &&
          SameBytes(a.m2_tail(), b.m2_tail()) &&
          SameBytes(a.minimum(), b.minimum()) &&

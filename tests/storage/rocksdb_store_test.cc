@@ -183,7 +183,7 @@ TEST_F(RocksdbStoreTest, UnwritableDirectoryIsDenied) {
 TEST_F(RocksdbStoreTest, NewerStoreFormatIsRefusedAndLeftAlone) {
   Keep(BatchOf("layer3", 1, 4));
   Change(std::string(kFormatKey),
-         [](std::string* value) { EncodeNumber(kFormatKey, 2, value); });
+         [](std::string* value) { EncodeNumber(kFormatKey, 3, value); });
   const auto before = AllFiles();
   const absl::Status status = Open(/*accept_data_loss=*/true).status();
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
@@ -468,7 +468,7 @@ TEST_F(RocksdbStoreTest, RecordOfANewerVersionFailsTheLoad) {
   KeepTwoNormalizers();
   const std::string key = StateKey("bad");
   Change(key, [&](std::string* value) {
-    (*value)[8] = 2;
+    (*value)[8] = 3;
     const uint64_t checksum = ValueChecksum(key, value->substr(8));
     value->replace(0, 8, reinterpret_cast<const char*>(&checksum), 8);
   });
