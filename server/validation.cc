@@ -9,6 +9,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "server/errors.h"
 #include "stats/kernels.h"
@@ -225,12 +226,36 @@ absl::Status CheckBackupId(absl::string_view field, absl::string_view id) {
 
 absl::StatusOr<std::string> ParseName(absl::string_view field,
                                       absl::string_view name) {
+  if (NamesSnapshot(name)) {
+    return InvalidField(field, Quoted(name),
+                        "normalizers/{id}; a snapshot never changes, and is "
+                        "read by Normalize with NORMALIZE_ONLY, Denormalize "
+                        "and GetStatistics");
+  }
   absl::string_view id = name;
   if (!absl::ConsumePrefix(&id, "normalizers/") || !CheckId(field, id).ok()) {
     return InvalidField(field, Quoted(name),
                         "normalizers/{id} with an id [a-z][a-z0-9._-]{0,127}");
   }
   return std::string(id);
+}
+
+bool NamesSnapshot(absl::string_view name) {
+  return absl::StrContains(name, "/snapshots/");
+}
+
+absl::StatusOr<SnapshotIds> ParseSnapshotName(absl::string_view field,
+                                              absl::string_view name) {
+  const std::pair<absl::string_view, absl::string_view> parts =
+      absl::StrSplit(name, absl::MaxSplits("/snapshots/", 1));
+  absl::string_view id = parts.first;
+  if (!absl::ConsumePrefix(&id, "normalizers/") || !CheckId(field, id).ok() ||
+      !CheckId(field, parts.second).ok()) {
+    return InvalidField(field, Quoted(name),
+                        "normalizers/{id}/snapshots/{snapshot}, each "
+                        "[a-z][a-z0-9._-]{0,127}");
+  }
+  return SnapshotIds{std::string(id), std::string(parts.second)};
 }
 
 absl::StatusOr<std::shared_ptr<Normalizer>> FindNormalizer(

@@ -31,6 +31,15 @@ absl::StatusOr<std::string> ParseName(absl::string_view field,
                                       absl::string_view name);
 
 // The normalizer that a request's `name` names: also NOT_FOUND, DATA_LOSS.
+// A name that is meant to be a snapshot's, and the ids in one.
+bool NamesSnapshot(absl::string_view name);
+struct SnapshotIds {
+  std::string normalizer;
+  std::string snapshot;
+};
+absl::StatusOr<SnapshotIds> ParseSnapshotName(absl::string_view field,
+                                              absl::string_view name);
+
 absl::StatusOr<std::shared_ptr<Normalizer>> FindNormalizer(
     const Registry& registry, absl::string_view name);
 

@@ -97,6 +97,16 @@ void ToProto(const Window& window, v1::Window* proto) {
   }
 }
 
+v1::Normalizer::Moments ToMoments(const MomentsKind& kind) {
+  return kind.mean_only ? v1::Normalizer::MEAN
+                        : v1::Normalizer::MEAN_AND_VARIANCE;
+}
+
+void ToProto(const NonfinitePolicies& policies, v1::NonfinitePolicy* proto) {
+  proto->set_nan(ToProto(policies.nan));
+  proto->set_infinity(ToProto(policies.infinity));
+}
+
 // With ddof 1: divided by one less than the count.
 double SampleVariance(const Moments& moments, size_t j) {
   const auto count = static_cast<double>(moments.count(j));
@@ -222,12 +232,8 @@ void ToProto(const NormalizerDefinition& definition,
       SchemaHash(definition.features, definition.feature_names));
   ToProto(definition, proto->mutable_scaling());
   ToProto(definition.kind.window, proto->mutable_window());
-  proto->set_moments(definition.kind.mean_only
-                         ? v1::Normalizer::MEAN
-                         : v1::Normalizer::MEAN_AND_VARIANCE);
-  proto->mutable_nonfinite()->set_nan(ToProto(definition.nonfinite.nan));
-  proto->mutable_nonfinite()->set_infinity(
-      ToProto(definition.nonfinite.infinity));
+  proto->set_moments(ToMoments(definition.kind));
+  ToProto(definition.nonfinite, proto->mutable_nonfinite());
   ToProto(definition.warm_up, proto->mutable_warm_up());
   proto->set_frozen(definition.frozen);
   proto->set_revision(state.revision);
@@ -240,6 +246,23 @@ void ToProto(const NormalizerDefinition& definition,
   for (const auto& [key, value] : definition.labels) {
     (*proto->mutable_labels())[key] = value;
   }
+}
+
+void ToProto(const SnapshotRecord& snapshot, uint64_t schema_hash,
+             v1::Snapshot* proto) {
+  const NormalizerDefinition& definition = snapshot.definition;
+  proto->set_name(SnapshotName(definition.id, snapshot.id));
+  *proto->mutable_create_time() = ToTimestamp(snapshot.create_time_us);
+  proto->set_revision(snapshot.state.revision);
+  proto->set_row_count(snapshot.state.moments.row_count());
+  proto->set_generation(snapshot.state.generation);
+  ToProto(definition, proto->mutable_scaling());
+  ToProto(definition.kind.window, proto->mutable_window());
+  ToProto(definition.nonfinite, proto->mutable_nonfinite());
+  ToProto(definition.warm_up, proto->mutable_warm_up());
+  proto->set_moments(ToMoments(definition.kind));
+  proto->set_features(static_cast<int64_t>(definition.features));
+  proto->set_schema_hash(schema_hash);
 }
 
 std::string Etag(const NormalizerDefinition& definition) {
@@ -272,7 +295,7 @@ absl::Status ToProto(const StatisticsView& view,
                      uint64_t max_bytes, v1::Statistics* proto) {
   const auto fields = ParseReadMask(read_mask);
   if (!fields.ok()) return fields.status();
-  proto->set_name(NormalizerName(view.state.id));
+  proto->set_name(view.name);
   proto->set_revision(view.state.revision);
   proto->set_row_count(view.state.moments.row_count());
   proto->set_generation(view.state.generation);

@@ -56,6 +56,17 @@ NormalizerFacts::Ledger FactsOf(const LedgerRecord& ledger) {
   return {ledger.session, ledger.rows};
 }
 
+NormalizerFacts::Snapshot FactsOf(const SnapshotRecord& snapshot) {
+  return {snapshot.id, snapshot.definition.features};
+}
+
+std::string FindSnapshotProblem(const NormalizerFacts::Definition& definition,
+                                const NormalizerFacts::Snapshot& snapshot) {
+  if (snapshot.features == definition.features) return "";
+  return absl::StrCat("snapshot ", snapshot.id, ": ", snapshot.features,
+                      " features, want ", definition.features);
+}
+
 std::string FindContradiction(const NormalizerFacts& facts,
                               const std::set<SessionId>& sessions) {
   if (!facts.definition) return "definition: missing";

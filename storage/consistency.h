@@ -31,19 +31,29 @@ struct NormalizerFacts {
     SessionId session;
     uint64_t rows = 0;
   };
+  struct Snapshot {
+    std::string id;
+    uint64_t features = 0;
+  };
   std::optional<Definition> definition;
   std::optional<State> state;
   std::vector<Ledger> ledgers;
+  std::vector<Snapshot> snapshots;
 };
 
 NormalizerFacts::Definition FactsOf(const NormalizerDefinition& definition);
 NormalizerFacts::State FactsOf(const NormalizerState& state);
 NormalizerFacts::Ledger FactsOf(const LedgerRecord& ledger);
+NormalizerFacts::Snapshot FactsOf(const SnapshotRecord& snapshot);
 
 // The first contradiction (docs/storage_format.md, "What is checked on load"),
 // or "". `sessions` are those whose records are readable.
 std::string FindContradiction(const NormalizerFacts& facts,
                               const std::set<SessionId>& sessions);
+
+// Likewise of a snapshot, which does not make its normalizer damaged.
+std::string FindSnapshotProblem(const NormalizerFacts::Definition& definition,
+                                const NormalizerFacts::Snapshot& snapshot);
 
 }  // namespace streamnorm
 

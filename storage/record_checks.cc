@@ -191,6 +191,18 @@ std::string FindProblem(const NormalizerState& state) {
   return FindEmptyFeatureProblem(m);
 }
 
+std::string FindProblem(const SnapshotRecord& snapshot) {
+  const NormalizerDefinition& definition = snapshot.definition;
+  std::string problem = FindProblem(definition);
+  if (problem.empty()) problem = FindProblem(snapshot.state);
+  if (!problem.empty()) return problem;
+  if (snapshot.state.moments.features() != definition.features ||
+      snapshot.state.moments.kind() != definition.kind) {
+    return "state: of other features or moments, want the definition's";
+  }
+  return "";
+}
+
 std::string FindProblem(const LedgerRecord& ledger) {
   return ledger.window.test(0) ? "window[0]: set, want clear" : "";
 }

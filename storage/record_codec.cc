@@ -28,6 +28,10 @@ namespace {
 constexpr uint32_t kDefinitionVersion = 2;
 constexpr uint32_t kStateVersion = 2;
 constexpr uint32_t kPlainVersion = 1;
+constexpr uint32_t kSnapshotVersion = 1;
+
+// Within a snapshot both are as in version 2, and may be of plain moments.
+constexpr uint32_t kEitherKind = ~uint32_t{0};
 constexpr uint32_t kSessionVersion = 1;
 constexpr uint32_t kLedgerVersion = 1;
 constexpr uint32_t kMetaVersion = 1;
@@ -212,6 +216,93 @@ void ReadColumns(ValueReader* reader, uint32_t parts, Moments* m) {
   }
 }
 
+void WriteBody(const NormalizerDefinition& definition, uint32_t version,
+               ValueWriter* writer) {
+  writer->Number(definition.features);
+  writer->Number(definition.birth_generation);
+  writer->Number(definition.create_time_us);
+  writer->Number(definition.change_time_us);
+  writer->Byte(definition.frozen);
+  writer->Byte(static_cast<uint8_t>(definition.nonfinite.nan));
+  writer->Byte(static_cast<uint8_t>(definition.nonfinite.infinity));
+  WriteScaling(definition, writer);
+  WriteWarmUp(definition.warm_up, writer);
+  WriteLabels(definition.labels, writer);
+  writer->Number(uint64_t{definition.feature_names.size()});
+  for (const std::string& name : definition.feature_names) writer->String(name);
+  if (version > kPlainVersion) {
+    writer->Byte(definition.kind.mean_only);
+    WriteWindow(definition.kind.window, writer);
+  }
+}
+
+// Fills all but the id.
+void ReadBody(ValueReader* reader, uint32_t version,
+              NormalizerDefinition* definition) {
+  definition->features = reader->Number<uint64_t>("features");
+  definition->birth_generation = reader->Number<uint64_t>("birth_generation");
+  definition->create_time_us = reader->Number<int64_t>("create_time");
+  definition->change_time_us = reader->Number<int64_t>("change_time");
+  definition->frozen = reader->Bool("frozen");
+  definition->nonfinite.nan =
+      reader->Enum("nonfinite.nan", NonfinitePolicy::kReject);
+  definition->nonfinite.infinity =
+      reader->Enum("nonfinite.infinity", NonfinitePolicy::kReject);
+  ReadScaling(reader, definition);
+  ReadWarmUp(reader, &definition->warm_up);
+  ReadLabels(reader, &definition->labels);
+  ReadFeatureNames(reader, &definition->feature_names);
+  if (version > kPlainVersion) {
+    definition->kind.mean_only = reader->Bool("moments");
+    definition->kind.window = ReadWindow(reader);
+    if (version != kEitherKind && definition->kind.plain()) {
+      reader->Fail("version: 2, want 1");
+    }
+  }
+}
+
+void WriteBody(const NormalizerState& state, ValueWriter* writer) {
+  const uint32_t parts = PartsOf(state.moments);
+  writer->Number(parts);
+  writer->Number(uint64_t{state.moments.features()});
+  writer->Number(state.generation);
+  writer->Number(state.revision);
+  writer->Number(state.base_rows);
+  writer->Number(state.update_time_us);
+  writer->Number(state.moments.row_count());
+  if (parts & kHasWindow) WriteWindow(state.moments.kind().window, writer);
+  WriteColumns(state.moments, writer);
+}
+
+// Fills all but the id. In version 1 moments are plain, in version 2 not, and
+// in kEitherKind either.
+void ReadBody(ValueReader* reader, uint32_t version, NormalizerState* state) {
+  const auto parts = reader->Number<uint32_t>("parts");
+  const bool plain = (parts & (kHasWindow | kMeanOnly)) == 0;
+  if (parts > kAllParts ||
+      (version != kEitherKind && plain != (version == kPlainVersion))) {
+    reader->Fail(absl::StrCat("parts: ", parts));
+  }
+  const auto features = reader->Number<uint64_t>("features");
+  state->generation = reader->Number<uint64_t>("generation");
+  state->revision = reader->Number<uint64_t>("revision");
+  state->base_rows = reader->Number<uint64_t>("base_rows");
+  state->update_time_us = reader->Number<int64_t>("update_time");
+  const auto rows = reader->Number<uint64_t>("row_count");
+  MomentsKind kind;
+  kind.mean_only = (parts & kMeanOnly) != 0;
+  if (parts & kHasWindow) {
+    kind.window = ReadWindow(reader);
+    if (!kind.window.fades()) reader->Fail("window.kind: 0, want no window");
+  }
+  if (reader->CanHold("features", features,
+                      ColumnsIn(parts) * sizeof(double))) {
+    state->moments = Moments(static_cast<size_t>(features), kind);
+    state->moments.set_row_count(rows);
+    ReadColumns(reader, parts, &state->moments);
+  }
+}
+
 // 64 sequences of the window from `first` on, the first in the lowest bit.
 uint64_t WindowWord(const std::bitset<kSequenceWindow>& window, size_t first) {
   constexpr std::bitset<kSequenceWindow> kWord(~0ULL);
@@ -255,22 +346,7 @@ void Encode(std::string_view key, const NormalizerDefinition& definition,
   assert(FindProblem(definition).empty());
   const uint32_t version = VersionFor(definition.kind, kDefinitionVersion);
   ValueWriter writer(version, 0, value);
-  writer.Number(definition.features);
-  writer.Number(definition.birth_generation);
-  writer.Number(definition.create_time_us);
-  writer.Number(definition.change_time_us);
-  writer.Byte(definition.frozen);
-  writer.Byte(static_cast<uint8_t>(definition.nonfinite.nan));
-  writer.Byte(static_cast<uint8_t>(definition.nonfinite.infinity));
-  WriteScaling(definition, &writer);
-  WriteWarmUp(definition.warm_up, &writer);
-  WriteLabels(definition.labels, &writer);
-  writer.Number(uint64_t{definition.feature_names.size()});
-  for (const std::string& name : definition.feature_names) writer.String(name);
-  if (version > kPlainVersion) {
-    writer.Byte(definition.kind.mean_only);
-    WriteWindow(definition.kind.window, &writer);
-  }
+  WriteBody(definition, version, &writer);
   writer.Finish(key);
 }
 
@@ -281,24 +357,7 @@ absl::StatusOr<NormalizerDefinition> DecodeDefinition(std::string_view key,
   ValueReader reader(key, kDefinitionVersion, value);
   NormalizerDefinition definition;
   definition.id = std::move(parsed->normalizer_id);
-  definition.features = reader.Number<uint64_t>("features");
-  definition.birth_generation = reader.Number<uint64_t>("birth_generation");
-  definition.create_time_us = reader.Number<int64_t>("create_time");
-  definition.change_time_us = reader.Number<int64_t>("change_time");
-  definition.frozen = reader.Bool("frozen");
-  definition.nonfinite.nan =
-      reader.Enum("nonfinite.nan", NonfinitePolicy::kReject);
-  definition.nonfinite.infinity =
-      reader.Enum("nonfinite.infinity", NonfinitePolicy::kReject);
-  ReadScaling(&reader, &definition);
-  ReadWarmUp(&reader, &definition.warm_up);
-  ReadLabels(&reader, &definition.labels);
-  ReadFeatureNames(&reader, &definition.feature_names);
-  if (reader.version() > kPlainVersion) {
-    definition.kind.mean_only = reader.Bool("moments");
-    definition.kind.window = ReadWindow(&reader);
-    if (definition.kind.plain()) reader.Fail("version: 2, want 1");
-  }
+  ReadBody(&reader, reader.version(), &definition);
   return Checked(key, &reader, std::move(definition));
 }
 
@@ -306,19 +365,10 @@ void Encode(std::string_view key, const NormalizerState& state,
             std::string* value) {
   assert(key == StateKey(state.id));
   assert(FindProblem(state).empty());
-  const uint32_t parts = PartsOf(state.moments);
-  ValueWriter writer(VersionFor(state.moments.kind(), kStateVersion),
-                     SizeOf(state, parts), value);
-  writer.Number(parts);
-  writer.Number(uint64_t{state.moments.features()});
-  writer.Number(state.generation);
-  writer.Number(state.revision);
-  writer.Number(state.base_rows);
-  writer.Number(state.update_time_us);
-  writer.Number(state.moments.row_count());
-  assert(value->size() == kStateHeaderSize);
-  if (parts & kHasWindow) WriteWindow(state.moments.kind().window, &writer);
-  WriteColumns(state.moments, &writer);
+  const size_t size = SizeOf(state, PartsOf(state.moments));
+  ValueWriter writer(VersionFor(state.moments.kind(), kStateVersion), size,
+                     value);
+  WriteBody(state, &writer);
   writer.Finish(key);
 }
 
@@ -327,30 +377,9 @@ absl::StatusOr<NormalizerState> DecodeState(std::string_view key,
   absl::StatusOr<ParsedKey> parsed = KeyOf(KeyKind::kState, key);
   if (!parsed.ok()) return parsed.status();
   ValueReader reader(key, kStateVersion, value);
-  const auto parts = reader.Number<uint32_t>("parts");
-  const bool plain = (parts & (kHasWindow | kMeanOnly)) == 0;
-  if (parts > kAllParts || plain != (reader.version() == kPlainVersion)) {
-    reader.Fail(absl::StrCat("parts: ", parts));
-  }
-  const auto features = reader.Number<uint64_t>("features");
   NormalizerState state;
   state.id = std::move(parsed->normalizer_id);
-  state.generation = reader.Number<uint64_t>("generation");
-  state.revision = reader.Number<uint64_t>("revision");
-  state.base_rows = reader.Number<uint64_t>("base_rows");
-  state.update_time_us = reader.Number<int64_t>("update_time");
-  const auto rows = reader.Number<uint64_t>("row_count");
-  MomentsKind kind;
-  kind.mean_only = (parts & kMeanOnly) != 0;
-  if (parts & kHasWindow) {
-    kind.window = ReadWindow(&reader);
-    if (!kind.window.fades()) reader.Fail("window.kind: 0, want no window");
-  }
-  if (reader.CanHold("features", features, ColumnsIn(parts) * sizeof(double))) {
-    state.moments = Moments(static_cast<size_t>(features), kind);
-    state.moments.set_row_count(rows);
-    ReadColumns(&reader, parts, &state.moments);
-  }
+  ReadBody(&reader, reader.version(), &state);
   return Checked(key, &reader, std::move(state));
 }
 
@@ -402,6 +431,34 @@ absl::StatusOr<LedgerRecord> DecodeLedger(std::string_view key,
   ledger.rows = reader.Number<uint64_t>("rows");
   ReadWindow(&reader, &ledger.window);
   return Checked(key, &reader, std::move(ledger));
+}
+
+void Encode(std::string_view key, const SnapshotRecord& snapshot,
+            std::string* value) {
+  assert(key == SnapshotKey(snapshot.normalizer_id(), snapshot.id));
+  assert(FindProblem(snapshot).empty());
+  ValueWriter writer(kSnapshotVersion,
+                     SizeOf(snapshot.state, PartsOf(snapshot.state.moments)),
+                     value);
+  writer.Number(snapshot.create_time_us);
+  WriteBody(snapshot.definition, kEitherKind, &writer);
+  WriteBody(snapshot.state, &writer);
+  writer.Finish(key);
+}
+
+absl::StatusOr<SnapshotRecord> DecodeSnapshot(std::string_view key,
+                                              std::string_view value) {
+  absl::StatusOr<ParsedKey> parsed = KeyOf(KeyKind::kSnapshot, key);
+  if (!parsed.ok()) return parsed.status();
+  ValueReader reader(key, kSnapshotVersion, value);
+  SnapshotRecord snapshot;
+  snapshot.id = std::move(parsed->snapshot_id);
+  snapshot.definition.id = parsed->normalizer_id;
+  snapshot.state.id = std::move(parsed->normalizer_id);
+  snapshot.create_time_us = reader.Number<int64_t>("create_time");
+  ReadBody(&reader, kEitherKind, &snapshot.definition);
+  ReadBody(&reader, kEitherKind, &snapshot.state);
+  return Checked(key, &reader, std::move(snapshot));
 }
 
 void EncodeHistory(std::string_view key, const HistoryId& history,

@@ -27,6 +27,9 @@ std::string NameOf(std::string_view key) {
       case KeyKind::kLedger:
         return absl::StrCat("ledger of ", normalizer, " for session ",
                             HexOf(parsed->session.bytes));
+      case KeyKind::kSnapshot:
+        return absl::StrCat("snapshot of ", normalizer, ": ",
+                            parsed->snapshot_id);
       case KeyKind::kSession:
         return absl::StrCat("session ", HexOf(parsed->session.bytes));
       case KeyKind::kMeta:
