@@ -106,6 +106,9 @@ LedgerRecord FullLedger() {
 bool Same(const NormalizerState& a, const NormalizerState& b) {
   return SameState(a, b);
 }
+bool Same(const SnapshotRecord& a, const SnapshotRecord& b) {
+  return SameSnapshot(a, b);
+}
 template <typename T>
 bool Same(const T& a, const T& b) {
   return a == b;
@@ -177,6 +180,13 @@ GoldenValue StateValue(int format, const std::string& name,
                ValueOf(name, StateKey(state.id), state, DecodeState));
 }
 
+GoldenValue SnapshotValue(int format, const std::string& name,
+                          const SnapshotRecord& snapshot) {
+  return Since(format, 1,
+               ValueOf(name, SnapshotKey(snapshot.normalizer_id(), snapshot.id),
+                       snapshot, DecodeSnapshot));
+}
+
 }  // namespace
 
 std::vector<GoldenValue> GoldenValues() {
@@ -190,6 +200,11 @@ std::vector<GoldenValue> GoldenValues() {
       StateValue(2, "state_window", StateOfKind("w", kFading)),
       StateValue(2, "state_mean", StateOfKind("m", kMeanOnly)),
       StateValue(2, "state_window_mean", StateOfKind("x", kFadingMean)),
+      SnapshotValue(2, "snapshot",
+                    SnapshotOf("layer3", "epoch.1", PlainState("layer3"))),
+      SnapshotValue(
+          2, "snapshot_window_mean",
+          SnapshotOf("x", "y", StateOfKind("x", kFadingMean), kFadingMean)),
       ValueOf("session", SessionKey(SessionNamed(1)), SessionOf(1, 9),
               DecodeSession),
       ValueOf("ledger", LedgerKey("layer3", SessionNamed(0xa5)), FullLedger(),
@@ -199,6 +214,21 @@ std::vector<GoldenValue> GoldenValues() {
       NumberValue(),
       HistoryValue(),
   };
+}
+
+CommitBatch GoldenFormat2Batch() {
+  CommitBatch batch;
+  batch.definitions = {DefinitionOfKind("w", kFading),
+                       DefinitionOfKind("m", kMeanOnly)};
+  batch.states = {StateOfKind("w", kFading), StateOfKind("m", kMeanOnly)};
+  for (NormalizerState& state : batch.states) state.base_rows = 10;
+  const auto snapshot = [&](const std::string& id, const MomentsKind& kind) {
+    batch.snapshots.push_back(std::make_shared<const SnapshotRecord>(
+        SnapshotOf(id, "epoch.1", StateOfKind(id, kind), kind)));
+  };
+  snapshot("m", kMeanOnly);
+  snapshot("w", kFading);
+  return batch;
 }
 
 CommitBatch GoldenTableBatch() {

@@ -30,6 +30,9 @@ struct GoldenValue {
 
 std::vector<GoldenValue> GoldenValues();
 
+// What tests/data/storage_v2/database holds besides the two below.
+CommitBatch GoldenFormat2Batch();
+
 // What tests/data/storage_v1/database holds: the first of these in a table,
 // the second in the log.
 CommitBatch GoldenTableBatch();

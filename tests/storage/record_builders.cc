@@ -120,6 +120,25 @@ CommitBatch BatchOf(const std::string& id, uint8_t session, uint64_t rows) {
   return batch;
 }
 
+SnapshotRecord SnapshotOf(const std::string& id, const std::string& snapshot,
+                          const NormalizerState& state,
+                          const MomentsKind& kind) {
+  SnapshotRecord record{snapshot, 1'700'000'000'000'002,
+                        DefinitionOf(id, state.moments.features()), state};
+  record.definition.feature_names.clear();
+  record.definition.labels.clear();
+  record.definition.kind = kind;
+  if (!kind.plain()) {
+    record.definition.scaling.method = ScalingMethod::kStandard;
+  }
+  return record;
+}
+
+bool SameSnapshot(const SnapshotRecord& a, const SnapshotRecord& b) {
+  return a.id == b.id && a.create_time_us == b.create_time_us &&
+         a.definition == b.definition && SameState(a.state, b.state);
+}
+
 bool SameState(const NormalizerState& a, const NormalizerState& b) {
   return a.id == b.id && a.generation == b.generation &&
          a.revision == b.revision && a.base_rows == b.base_rows &&
