@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
@@ -98,24 +97,6 @@ def test_a_fork_among_prefetched_batches_counts_nothing_twice(normalizer):
             in_child(lambda: normalizer.partial_fit(draw(3, 99)))
     assert_exactly(normalizer,
                    np.concatenate(batches + [draw(3, 99)] * 2))
-
-
-def test_a_fork_while_other_threads_count(normalizer):
-    x, stop = draw(2, 1), threading.Event()
-    counted = [0]
-
-    def work():
-        while not stop.is_set():
-            normalizer.partial_fit(x)
-            counted[0] += 1
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    for _ in range(5):
-        in_child(lambda: normalizer.partial_fit(x))
-    stop.set()
-    thread.join()
-    assert normalizer.n_samples_seen_ == 2 * (counted[0] + 5)
 
 
 def add_rows(normalizer, seed):
