@@ -19,6 +19,15 @@ absl::Status TimedOut() {
       "is delivered by the next call: don't send it again");
 }
 
+// `status` of what comes before an update is kept: no time left means that
+// nothing was sent, which DEADLINE_EXCEEDED would deny.
+absl::Status NotKept(const absl::Status& status) {
+  if (!absl::IsDeadlineExceeded(status)) return status;
+  return absl::UnavailableError(
+      "no answer in time to what came before; this was not sent: send it "
+      "again later");
+}
+
 // True if a refusal by `why` means that rows are gone that the client counts
 // on. Those of a deleted normalizer went with it.
 bool IsLoss(const OutgoingRequest& update, const absl::Status& why) {
@@ -123,7 +132,7 @@ absl::Status ClientSession::Submit(v1::NormalizeRequest request) {
   if (status.ok() && outgoing->counts) {
     status = Prepare({&outgoing, 1}, deadline);
   }
-  if (!status.ok()) return status;
+  if (!status.ok()) return NotKept(status);
   outbox_.Add(outgoing);
   last_submitted_ = std::move(outgoing);
   ++answers_due_;
@@ -171,8 +180,8 @@ absl::StatusOr<std::vector<ClientSession::MergeAnswer>> ClientSession::Merge(
   size_t bytes = 0;
   for (const OutgoingPtr& merge : merges) bytes += merge->bytes;
   if (auto s = CheckSize(bytes, "merges"); !s.ok()) return s;
-  if (auto s = Prepare(merges, deadline); !s.ok()) return s;
-  if (auto s = ClearLane(deadline); !s.ok()) return s;
+  if (auto s = Prepare(merges, deadline); !s.ok()) return NotKept(s);
+  if (auto s = ClearLane(deadline); !s.ok()) return NotKept(s);
   for (const OutgoingPtr& merge : merges) outbox_.Add(merge);
   std::vector<MergeAnswer> answers(merges.size(),
                                    absl::UnavailableError("not sent yet"));

@@ -19,12 +19,28 @@ def generate_stubs():
     sys.path.insert(0, STUBS)
 
 
+def generate_package():
+    """client/python, as it is before it is packed."""
+    package = ROOT / "client" / "python"
+    subprocess.run([sys.executable, package / "generate.py"], check=True)
+    sys.path.insert(0, str(package))
+    # Processes that tests start find it too.
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 generate_stubs()
+generate_package()
+# The package sets it, but has to come before grpc.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
 # An idle client answers a server that says goodbye only when it next polls.
 os.environ["GRPC_CLIENT_CHANNEL_BACKUP_POLL_INTERVAL_MS"] = "50"
-pytest.register_assert_rewrite("api", "rows", "server_process")
+pytest.register_assert_rewrite("api", "rows", "server_process",
+                               "python_client")
 
 import api  # noqa: E402  the stubs come first
+import streamnorm  # noqa: E402
+from python_client import fresh_name  # noqa: E402
 from server_process import ServerProcess  # noqa: E402
 
 
@@ -97,3 +113,39 @@ def connect():
     yield connect_client
     for client in clients:
         client.close()
+
+
+@pytest.fixture(params=["c", "grpc"])
+def transport(request):
+    """What the Python package talks through."""
+    if request.param == "c" and "STREAMNORM_C_LIBRARY" not in os.environ:
+        pytest.skip("STREAMNORM_C_LIBRARY is not set")
+    return request.param
+
+
+@pytest.fixture
+def join(transport):
+    """join(server) is a client of the Python package."""
+    clients = []
+
+    def join_client(server, **options):
+        options.setdefault("transport", transport)
+        address = getattr(server, "address", server)
+        clients.append(streamnorm.connect(address, **options))
+        return clients[-1]
+
+    yield join_client
+    for client in clients:
+        client.abandon()
+
+
+@pytest.fixture
+def joined(join, shared_server):
+    """A client of the Python package on the server that all tests share."""
+    return join(shared_server)
+
+
+@pytest.fixture
+def normalizer(joined):
+    """One of three features that no other test has."""
+    return joined.normalizer(fresh_name(), 3)

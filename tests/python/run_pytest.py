@@ -12,7 +12,9 @@ NEEDED = {
     "grpc": "python3-grpcio",
     "google.protobuf": "python3-protobuf",
     "numpy": "python3-numpy",
+    "pandas": "python3-pandas",
     "sklearn": "python3-sklearn",
+    "torch": "python3-torch",
 }
 
 

@@ -1,0 +1,54 @@
+"""What a fork does to clients: the parent goes on as if there had been none,
+the child begins anew. Threads and connections don't come along."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Any, List
+
+from ._errors import Error
+
+# How long a fork waits for a call of another thread.
+WAIT_SECONDS = 5
+
+_clients: Any = weakref.WeakSet()
+_locked: List[Any] = []
+# Of the parent: neither to be used nor to be ended here.
+_left_alone: List[Any] = []
+
+
+def register(client: Any) -> None:
+    _clients.add(client)
+
+
+def _before() -> None:
+    """Nothing is on the wire while a process forks."""
+    for client in list(_clients):
+        if not client._lock.acquire(timeout=WAIT_SECONDS):
+            continue
+        _locked.append(client)
+        if client._session is not None:
+            try:
+                client._session.quiesce()
+            except Error:
+                pass  # to be told to who asks next
+
+
+def _in_parent() -> None:
+    while _locked:
+        _locked.pop()._lock.release()
+
+
+def _in_child() -> None:
+    _locked.clear()
+    for client in list(_clients):
+        _left_alone.append((client._connected, client._transport,
+                            client._session, client._server))
+        client._server = None
+        client._gave_token = False
+        client._forget()
+
+
+os.register_at_fork(before=_before, after_in_parent=_in_parent,
+                    after_in_child=_in_child)
