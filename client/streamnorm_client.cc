@@ -161,6 +161,37 @@ absl::StatusOr<v1::Normalizer> Client::ResetStatistics(absl::string_view id,
   return Call(*connection_, &Stub::ResetStatistics, request);
 }
 
+absl::StatusOr<v1::Snapshot> Client::CreateSnapshot(
+    absl::string_view id, absl::string_view snapshot) {
+  v1::CreateSnapshotRequest request;
+  request.set_parent(Name(id));
+  request.set_snapshot_id(std::string(snapshot));
+  return Call(*connection_, &Stub::CreateSnapshot, request);
+}
+
+absl::StatusOr<v1::Snapshot> Client::GetSnapshot(absl::string_view id,
+                                                 absl::string_view snapshot) {
+  v1::GetSnapshotRequest request;
+  request.set_name(absl::StrCat(Name(id), "/snapshots/", snapshot));
+  return Call(*connection_, &Stub::GetSnapshot, request);
+}
+
+absl::StatusOr<v1::ListSnapshotsResponse> Client::ListSnapshots(
+    absl::string_view id, int page_size, absl::string_view page_token) {
+  v1::ListSnapshotsRequest request;
+  request.set_parent(Name(id));
+  request.set_page_size(page_size);
+  request.set_page_token(std::string(page_token));
+  return Call(*connection_, &Stub::ListSnapshots, request);
+}
+
+absl::Status Client::DeleteSnapshot(absl::string_view id,
+                                    absl::string_view snapshot) {
+  v1::DeleteSnapshotRequest request;
+  request.set_name(absl::StrCat(Name(id), "/snapshots/", snapshot));
+  return Call(*connection_, &Stub::DeleteSnapshot, request).status();
+}
+
 absl::StatusOr<v1::Normalizer> Client::FreezeNormalizer(absl::string_view id) {
   v1::FreezeNormalizerRequest request;
   request.set_name(Name(id));

@@ -62,6 +62,18 @@ class Client {
   absl::StatusOr<v1::Normalizer> FreezeNormalizer(absl::string_view id);
   absl::StatusOr<v1::Normalizer> UnfreezeNormalizer(absl::string_view id);
 
+  // Keep the statistics of normalizer `id` as they are under the name
+  // `snapshot`. "{id}/snapshots/{snapshot}" is then an id for NormalizeOnly,
+  // and its name one for GetStatistics and Denormalize.
+  absl::StatusOr<v1::Snapshot> CreateSnapshot(absl::string_view id,
+                                              absl::string_view snapshot);
+  absl::StatusOr<v1::Snapshot> GetSnapshot(absl::string_view id,
+                                           absl::string_view snapshot);
+  absl::StatusOr<v1::ListSnapshotsResponse> ListSnapshots(
+      absl::string_view id, int page_size = 0,
+      absl::string_view page_token = "");
+  absl::Status DeleteSnapshot(absl::string_view id, absl::string_view snapshot);
+
   absl::StatusOr<v1::Statistics> GetStatistics(
       const v1::GetStatisticsRequest& request);
   absl::StatusOr<v1::DenormalizeResponse> Denormalize(

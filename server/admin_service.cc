@@ -59,6 +59,7 @@ grpc::ServerUnaryReactor* AdminService::GetServerInfo(
   add("max_total_features", info_.limits.max_total_features);
   add("max_total_definition_bytes", info_.limits.max_total_definition_bytes);
   add("max_sessions", info_.limits.max_sessions);
+  add("max_snapshots", info_.limits.max_snapshots);
   add("max_ledgers", info_.limits.max_ledgers);
   add("session_idle_timeout_s", info_.limits.session_idle_timeout_s);
   add("max_lane_connections", info_.limits.max_lane_connections);

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/errors.h"
 #include "server/validation.h"
+#include "stats/window.h"
 
 namespace streamnorm {
 namespace {
@@ -87,6 +88,85 @@ absl::StatusOr<ScalingRule> ParseScaling(const v1::Scaling& scaling) {
   if (auto s = CheckNonNegative("normalizer.scaling.clip", rule.clip); !s.ok())
     return s;
   return rule;
+}
+
+// Counts are exact in a double up to here, and 1 - 1 / rows is not 1.
+constexpr double kMostWindowRows = 0x1p53;
+
+absl::StatusOr<Window> ParseLength(const v1::Window& window) {
+  if (window.has_half_life_rows()) {
+    const double rows = window.half_life_rows();
+    if (rows > 0 && rows <= kMostWindowRows) {
+      return Window{Window::Kind::kHalfLifeRows, rows};
+    }
+    return InvalidField("normalizer.window.half_life_rows", absl::StrCat(rows),
+                        "more than 0, at most 2^53 rows");
+  }
+  const double rows = window.window_rows();
+  if (rows > 1 && rows <= kMostWindowRows) {
+    return Window{Window::Kind::kWindowRows, rows};
+  }
+  return InvalidField("normalizer.window.window_rows", absl::StrCat(rows),
+                      "more than 1, at most 2^53 rows");
+}
+
+absl::StatusOr<Window> ParseWindow(const v1::Window& window) {
+  const bool has_length = window.length_case() != v1::Window::LENGTH_NOT_SET;
+  switch (window.kind()) {
+    case v1::Window::KIND_UNSPECIFIED:
+      if (has_length) return ParseLength(window);
+      return Window();
+    case v1::Window::CUMULATIVE:
+      if (!has_length) return Window();
+      return InvalidField("normalizer.window.length", "set",
+                          "unset under CUMULATIVE, or kind HALF_LIFE_ROWS");
+    case v1::Window::HALF_LIFE_ROWS:
+      if (has_length) return ParseLength(window);
+      return InvalidField("normalizer.window.length", "unset",
+                          "half_life_rows or window_rows");
+    default:
+      return InvalidField("normalizer.window.kind",
+                          absl::StrCat(int{window.kind()}),
+                          "CUMULATIVE or HALF_LIFE_ROWS");
+  }
+}
+
+absl::StatusOr<MomentsKind> ParseKind(const v1::Normalizer& wanted) {
+  const auto window = ParseWindow(wanted.window());
+  if (!window.ok()) return window.status();
+  if (!v1::Normalizer::Moments_IsValid(wanted.moments())) {
+    return InvalidField("normalizer.moments",
+                        absl::StrCat(int{wanted.moments()}),
+                        "MEAN_AND_VARIANCE or MEAN");
+  }
+  return MomentsKind{*window, wanted.moments() == v1::Normalizer::MEAN};
+}
+
+// Makes the rule, or what was left open of it, one for what is kept.
+absl::Status FitToKind(const MomentsKind& kind, const v1::Scaling& wanted,
+                       ScalingRule* rule) {
+  if (!kind.plain() && rule->method != ScalingMethod::kStandard) {
+    return InvalidField(
+        wanted.method() == v1::Scaling::METHOD_UNSPECIFIED
+            ? "normalizer.scaling.preset"
+            : "normalizer.scaling.method",
+        "a rule made of extremes",
+        kind.mean_only ? "STANDARD: normalizer.moments MEAN keeps no extremes"
+                       : "STANDARD: extremes don't fade as "
+                         "normalizer.window says");
+  }
+  if (!kind.mean_only) return absl::OkStatus();
+  if (!wanted.preset().empty()) {
+    return InvalidField("normalizer.scaling.preset", Quoted(wanted.preset()),
+                        "none: normalizer.moments MEAN keeps no variance");
+  }
+  if (wanted.has_scale() && wanted.scale()) {
+    return InvalidField("normalizer.scaling.scale", "true",
+                        "false or unset: normalizer.moments MEAN keeps no "
+                        "variance");
+  }
+  rule->scale = false;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<NonfinitePolicy> ParsePolicy(absl::string_view field,
@@ -261,13 +341,10 @@ absl::StatusOr<NormalizerDefinition> ParseCreate(
                          AtMost(limits.max_features), "--max_features");
   }
   if (auto s = CheckFeatureNames(wanted); !s.ok()) return s;
-  if (wanted.window().kind() != v1::Window::KIND_UNSPECIFIED &&
-      wanted.window().kind() != v1::Window::CUMULATIVE) {
-    return InvalidField("normalizer.window.kind",
-                        absl::StrCat(int{wanted.window().kind()}),
-                        "CUMULATIVE, the only window there is yet");
-  }
   NormalizerDefinition definition;
+  const auto kind = ParseKind(wanted);
+  if (!kind.ok()) return kind.status();
+  definition.kind = *kind;
   definition.id = request.normalizer_id();
   definition.features = static_cast<uint64_t>(wanted.features());
   definition.feature_names = {wanted.feature_names().begin(),
@@ -284,8 +361,12 @@ absl::Status ApplyChange(absl::string_view path, const v1::Normalizer& wanted,
     if (auto s = CheckLabels(wanted); !s.ok()) return s;
     definition->labels = {wanted.labels().begin(), wanted.labels().end()};
   } else if (path == "scaling") {
-    const auto rule = ParseScaling(wanted.scaling());
+    auto rule = ParseScaling(wanted.scaling());
     if (!rule.ok()) return rule.status();
+    if (auto s = FitToKind(definition->kind, wanted.scaling(), &*rule);
+        !s.ok()) {
+      return s;
+    }
     if (rule->method != ScalingMethod::kStandard &&
         definition->warm_up.answer == WarmUpAnswer::kPrior) {
       return InvalidField("normalizer.scaling.method", "one made of extremes",
@@ -302,6 +383,11 @@ absl::Status ApplyChange(absl::string_view path, const v1::Normalizer& wanted,
                                definition->scaling);
     if (!warm_up.ok()) return warm_up.status();
     definition->warm_up = *std::move(warm_up);
+  } else if (path == "window" || path == "moments") {
+    return InvalidField("update_mask", Quoted(path),
+                        "labels, scaling, nonfinite or warm_up (what was "
+                        "counted under one window or kind of moments says "
+                        "nothing under another; create another normalizer)");
   } else {
     return InvalidField("update_mask", Quoted(path),
                         "labels, scaling, nonfinite or warm_up (other fields "

@@ -29,6 +29,9 @@ constexpr ReasonEntry kReasons[] = {
      StatusCode::kDataLoss},
     {Reason::kNormalizerFrozen, "NORMALIZER_FROZEN",
      StatusCode::kFailedPrecondition},
+    {Reason::kSnapshotNotFound, "SNAPSHOT_NOT_FOUND", StatusCode::kNotFound},
+    {Reason::kSnapshotExists, "SNAPSHOT_EXISTS", StatusCode::kAlreadyExists},
+    {Reason::kSnapshotDamaged, "SNAPSHOT_DAMAGED", StatusCode::kDataLoss},
     {Reason::kStaleEtag, "STALE_ETAG", StatusCode::kAborted},
     {Reason::kSchemaMismatch, "SCHEMA_MISMATCH",
      StatusCode::kFailedPrecondition},
@@ -127,6 +130,15 @@ absl::Status LimitExceeded(absl::string_view what, absl::string_view got,
 
 std::string NormalizerName(absl::string_view id) {
   return absl::StrCat("normalizers/", id);
+}
+
+std::string SnapshotName(absl::string_view id, absl::string_view snapshot) {
+  return absl::StrCat(NormalizerName(id), "/snapshots/", snapshot);
+}
+
+absl::Status UnknownSnapshot(absl::string_view id, absl::string_view snapshot) {
+  return MakeError(Reason::kSnapshotNotFound,
+                   absl::StrCat(SnapshotName(id, snapshot), ": not found"));
 }
 
 absl::Status UnknownNormalizer(absl::string_view id) {

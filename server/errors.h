@@ -21,6 +21,9 @@ enum class Reason {
   kNormalizerExists,
   kNormalizerQuarantined,
   kNormalizerFrozen,
+  kSnapshotNotFound,
+  kSnapshotExists,
+  kSnapshotDamaged,
   kStaleEtag,
   kSchemaMismatch,
   kNotWarmedUp,
@@ -62,9 +65,13 @@ absl::Status LimitExceeded(absl::string_view what, absl::string_view got,
 // "normalizers/{id}".
 std::string NormalizerName(absl::string_view id);
 
+// "normalizers/{id}/snapshots/{snapshot}".
+std::string SnapshotName(absl::string_view id, absl::string_view snapshot);
+
 // The errors of a normalizer; `id` says which.
 absl::Status UnknownNormalizer(absl::string_view id);
 absl::Status QuarantinedError(absl::string_view id, absl::string_view reason);
+absl::Status UnknownSnapshot(absl::string_view id, absl::string_view snapshot);
 absl::Status FrozenError(absl::string_view id);
 absl::Status NotWarmedUp(uint64_t rows, uint64_t minimum_rows,
                          absl::string_view id);

@@ -96,6 +96,9 @@ void Handler::Normalize(const v1::NormalizeRequest& request,
 void Handler::Normalize(const v1::NormalizeRequest& request,
                         absl::string_view data, const OutputSpace& space,
                         v1::NormalizeResponse* response, Done done) {
+  if (NamesSnapshot(request.name())) {
+    return done(NormalizeOnSnapshot(request, data, space, response));
+  }
   NormalizeCall call;
   const auto mode = ParseMode(request.mode());
   if (!mode.ok()) return done(mode.status());
@@ -170,7 +173,9 @@ absl::StatusOr<Handler::Update> Handler::DoMerge(
   auto normalizer = FindNormalizer(*registry_, request.name());
   if (!normalizer.ok()) return normalizer.status();
   const size_t features = (*normalizer)->features();
-  const auto moments = ParseMoments(request, features, (*normalizer)->id());
+  const bool mean_only = (*normalizer)->kind().mean_only;
+  const auto moments =
+      ParseMoments(request, features, mean_only, (*normalizer)->id());
   if (!moments.ok()) return moments.status();
 
   MergeCall call;
@@ -180,7 +185,7 @@ absl::StatusOr<Handler::Update> Handler::DoMerge(
   call.schema_hash = request.schema_hash();
   MergedStatistics statistics{};
   if (request.return_statistics()) {
-    statistics = PrepareStatistics(features, response);
+    statistics = PrepareStatistics(features, mean_only, response);
   }
   const auto outcome =
       (*normalizer)
@@ -228,38 +233,6 @@ void Handler::ExchangeMoments(const v1::ExchangeMomentsRequest& request,
     }
     done(std::move(status));
   });
-}
-
-void Handler::Denormalize(const v1::DenormalizeRequest& request,
-                          v1::DenormalizeResponse* response, Done done) {
-  done(DoDenormalize(request, response));
-}
-
-absl::Status Handler::DoDenormalize(const v1::DenormalizeRequest& request,
-                                    v1::DenormalizeResponse* response) const {
-  const auto normalizer = FindNormalizer(*registry_, request.name());
-  if (!normalizer.ok()) return normalizer.status();
-  std::vector<double> values_in, values_out;
-  const auto input =
-      ParseTensor(request.input(), request.input().data(),
-                  (*normalizer)->features(), (*normalizer)->id(), &values_in);
-  if (!input.ok()) return input.status();
-  const auto space = [response](size_t bytes) {
-    return ResizeData(bytes, response->mutable_output());
-  };
-  uint8_t* output = PrepareOutput(request.input(), *input, space, &values_out,
-                                  response->mutable_output());
-  const auto outcome = (*normalizer)
-                           ->Denormalize(*input, request.revision(),
-                                         request.schema_hash(), output);
-  if (!outcome.ok()) return outcome.status();
-  if (!values_out.empty()) {
-    FinishOutput(values_out, response->mutable_output());
-  }
-  response->set_revision(outcome->update.revision);
-  response->set_row_count(outcome->update.row_count);
-  response->set_clipped_values(outcome->clipped_values);
-  return absl::OkStatus();
 }
 
 absl::StatusOr<UpdateSource> Handler::ParseSource(bool has_id,
@@ -313,7 +286,7 @@ absl::Status Handler::TryOnNew(const NormalizerDefinition& definition,
                                NormalizeCall call) const {
   NormalizerDefinition trial = definition;
   NormalizerState state;
-  state.moments = Moments(trial.features);
+  state.moments = Moments(trial.features, trial.kind);
   // No client names this generation.
   trial.birth_generation = state.generation = ~uint64_t{0};
   CommitQueue nowhere;
@@ -370,47 +343,6 @@ void Handler::NoteDurable(const Update& update, Response* response) {
   if (update.source.session == nullptr) return;
   response->set_durable_sequence(
       update.normalizer->DurableSequence(update.source.id.session));
-}
-
-// Statistics.
-
-void Handler::GetStatistics(const v1::GetStatisticsRequest& request,
-                            v1::Statistics* response, Done done) {
-  done(DoGetStatistics(request, response));
-}
-
-absl::Status Handler::DoGetStatistics(const v1::GetStatisticsRequest& request,
-                                      v1::Statistics* response) const {
-  const auto normalizer = FindNormalizer(*registry_, request.name());
-  if (!normalizer.ok()) return normalizer.status();
-  if (!v1::GetStatisticsRequest::View_IsValid(request.view())) {
-    return InvalidField("view", absl::StrCat(int{request.view()}),
-                        "FEATURES or COLUMNS");
-  }
-  StatisticsView view;
-  absl::Status status;
-  (*normalizer)
-      ->Read([&](const NormalizerDefinition& definition,
-                 const NormalizerState& state) {
-        auto selected = ParseSelection(request.selection(), definition);
-        status = selected.status();
-        if (!status.ok()) return;
-        view.state = state;
-        view.scaling = definition.scaling;
-        view.minimum_rows = definition.warm_up.minimum_rows;
-        view.selected = *std::move(selected);
-        // Columns have no names: they are for a million features.
-        if (request.view() == v1::GetStatisticsRequest::COLUMNS ||
-            definition.feature_names.empty()) {
-          return;
-        }
-        for (const size_t j : view.selected) {
-          view.names.push_back(definition.feature_names[j]);
-        }
-      });
-  if (!status.ok()) return status;
-  return ToProto(view, request.view(), request.read_mask(),
-                 options_.limits.max_message_bytes, response);
 }
 
 // Resources.

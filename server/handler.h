@@ -115,6 +115,17 @@ class Handler {
       const v1::ResetStatisticsRequest& request);
   absl::StatusOr<NormalizerPtr> SetFrozen(absl::string_view name, bool frozen);
   absl::Status DoDelete(const v1::DeleteNormalizerRequest& request);
+  // What is read: the statistics of now, or those of a snapshot if not null.
+  struct Readable {
+    NormalizerPtr normalizer;
+    SharedSnapshot snapshot;
+  };
+  absl::StatusOr<Readable> FindReadable(const std::string& name,
+                                        uint64_t schema_hash) const;
+  absl::Status NormalizeOnSnapshot(const v1::NormalizeRequest& request,
+                                   absl::string_view data,
+                                   const OutputSpace& space,
+                                   v1::NormalizeResponse* response) const;
   absl::Status DoDenormalize(const v1::DenormalizeRequest& request,
                              v1::DenormalizeResponse* response) const;
   absl::Status DoGetStatistics(const v1::GetStatisticsRequest& request,

@@ -16,12 +16,17 @@ struct Limits {
   // A million small normalizers take about 1 GiB.
   uint64_t max_normalizers = uint64_t{1} << 20;
 
-  // 48 bytes each: 3 GiB of state at most.
+  // 48 bytes each, those of snapshots too: 3 GiB of state at most.
   uint64_t max_total_features = uint64_t{1} << 26;
 
   // Feature names, labels and priors: names of 16 bytes for a third of the
   // features above. As much as a million small normalizers take.
   uint64_t max_total_definition_bytes = uint64_t{1} << 30;
+
+  // Of one normalizer: one for each epoch of a long job. Their memory is
+  // bounded by max_total_features, of which each takes as many as its
+  // normalizer.
+  uint64_t max_snapshots = 100;
 
   // A few hundred bytes each, besides their ledgers: the processes of a large
   // cluster, each with one.

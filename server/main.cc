@@ -120,7 +120,8 @@ void AddFlags(CLI::App* app, Flags* flags) {
           ->check(CLI::PositiveNumber),
       "STREAMNORM_MAX_NORMALIZERS");
   env(app->add_option("--max_total_features", limits.max_total_features,
-                      "Features of all normalizers together, 48 bytes each")
+                      "Features of all normalizers and snapshots together, "
+                      "48 bytes each")
           ->check(CLI::PositiveNumber),
       "STREAMNORM_MAX_TOTAL_FEATURES");
   env(app->add_option("--max_total_definition_bytes",
@@ -129,6 +130,10 @@ void AddFlags(CLI::App* app, Flags* flags) {
                       "together")
           ->check(CLI::PositiveNumber),
       "STREAMNORM_MAX_TOTAL_DEFINITION_BYTES");
+  env(app->add_option("--max_snapshots", limits.max_snapshots,
+                      "Snapshots of one normalizer")
+          ->check(CLI::PositiveNumber),
+      "STREAMNORM_MAX_SNAPSHOTS");
   env(app->add_option("--max_sessions", limits.max_sessions, "Living sessions")
           ->check(CLI::PositiveNumber),
       "STREAMNORM_MAX_SESSIONS");

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/chosen_scaling.h"
 #include "server/clock.h"
 #include "server/errors.h"
 #include "stats/fused_update.h"
@@ -17,10 +18,8 @@ namespace {
 // What a request needs besides its arguments, kept per thread so that the
 // steady state allocates nothing.
 struct Workspace {
-  Moments next;   // the moments after the update
-  Moments batch;  // of the batch alone
+  Moments next;  // the moments after the update
   BatchExtremes extremes;
-  BatchExtremes batch_extremes;
   ScalingTable scaling;
 };
 
@@ -46,12 +45,14 @@ Normalizer::Normalizer(NormalizerDefinition definition, NormalizerState state,
                        CommitQueue* queue)
     : id_(definition.id),
       features_(definition.features),
+      kind_(definition.kind),
       schema_hash_(SchemaHash(definition.features, definition.feature_names)),
       queue_(queue),
       definition_(std::move(definition)),
       state_(std::move(state)),
       durable_generation_(state_.generation) {
   assert(state_.moments.features() == features_);
+  assert(state_.moments.kind() == kind_);
 }
 
 void Normalizer::RestoreLedger(const LedgerRecord& record,
@@ -169,7 +170,7 @@ absl::Status Normalizer::PrepareOutput(const NormalizeCall& call,
   Workspace& w = ThreadWorkspace();
   const bool count = admission == Admission::kCount;
   const bool after = count && call.mode == Mode::kUpdateThenNormalize;
-  if (auto s = ChooseScaling(after ? w.next : state_.moments,
+  if (auto s = ChooseScaling(definition_, after ? w.next : state_.moments,
                              {.rows = &call.input}, &w.scaling, warming_up);
       !s.ok()) {
     return s;
@@ -241,8 +242,8 @@ absl::Status Normalizer::WriteStatistics(const MergeCall& call,
     ScaleAndWrite(definition_.scaling, basis, &w.scaling, statistics);
     return absl::OkStatus();
   }
-  if (auto s = ChooseScaling(basis, {.moments = &call.moments}, &w.scaling,
-                             warming_up);
+  if (auto s = ChooseScaling(definition_, basis, {.moments = &call.moments},
+                             &w.scaling, warming_up);
       !s.ok()) {
     return s;
   }
@@ -259,14 +260,10 @@ absl::StatusOr<NormalizeOutcome> Normalizer::Denormalize(
   {
     MutexLock lock(&mu_);
     if (auto s = CheckUsable(schema_hash); !s.ok()) return s;
-    if (revision != 0 && revision != state_.revision) {
-      return MakeError(
-          Reason::kRevisionNotKept,
-          absl::StrCat("revision: ", revision, ", want ", state_.revision,
-                       ", the current one of ", NormalizerName(id_)));
-    }
+    if (auto s = CheckRevision(revision); !s.ok()) return s;
     bool warming_up = false;
-    if (auto s = ChooseScaling(state_.moments, {}, &w.scaling, &warming_up);
+    if (auto s = ChooseScaling(definition_, state_.moments, {}, &w.scaling,
+                               &warming_up);
         !s.ok()) {
       return s;
     }
@@ -320,6 +317,45 @@ absl::Status Normalizer::Reset(int64_t expected_change_time_us,
   return absl::OkStatus();
 }
 
+void Normalizer::RestoreSnapshots(const std::vector<SharedSnapshot>& snapshots,
+                                  const std::vector<DamagedSnapshot>& damaged) {
+  MutexLock lock(&mu_);
+  snapshots_.Restore(snapshots, damaged);
+}
+
+absl::StatusOr<SharedSnapshot> Normalizer::CreateSnapshot(
+    const std::string& snapshot, uint64_t revision, uint64_t max_snapshots) {
+  MutexLock lock(&mu_);
+  if (auto s = CheckUsable(0); !s.ok()) return s;
+  if (auto s = CheckRevision(revision); !s.ok()) return s;
+  const auto created =
+      snapshots_.Create(snapshot, definition_, state_, max_snapshots);
+  if (created.ok()) MarkDirty();
+  return created;
+}
+
+absl::StatusOr<SharedSnapshot> Normalizer::FindSnapshot(
+    const std::string& snapshot, uint64_t schema_hash) const {
+  MutexLock lock(&mu_);
+  if (auto s = CheckUsable(schema_hash); !s.ok()) return s;
+  return snapshots_.Find(id_, snapshot);
+}
+
+std::vector<SharedSnapshot> Normalizer::ListSnapshots(absl::string_view after,
+                                                      size_t limit) const {
+  MutexLock lock(&mu_);
+  return snapshots_.List(after, limit);
+}
+
+absl::StatusOr<SharedSnapshot> Normalizer::DeleteSnapshot(
+    const std::string& snapshot) {
+  MutexLock lock(&mu_);
+  if (auto s = CheckUsable(0); !s.ok()) return s;
+  auto deleted = snapshots_.Delete(id_, snapshot);
+  if (deleted.ok()) MarkDirty();
+  return deleted;
+}
+
 absl::Status Normalizer::Retire(int64_t expected_change_time_us) {
   MutexLock lock(&mu_);
   if (auto s = CheckUsable(0); !s.ok()) return s;
@@ -328,6 +364,7 @@ absl::Status Normalizer::Retire(int64_t expected_change_time_us) {
   queue_->DeleteNormalizer(id_);
   for (const auto& [id, entry] : ledgers_) entry.session->RemoveLedger(id_);
   ledgers_.clear();
+  snapshots_.Retire();
   dirty_ledgers_.clear();
   dropped_ledgers_.clear();
   return absl::OkStatus();
@@ -404,6 +441,7 @@ Normalizer::Watermarks Normalizer::Capture(CommitBatch* batch) {
     watermarks.sequences.emplace_back(session, entry.ledger.applied_sequence());
   }
   dirty_ledgers_.clear();
+  snapshots_.Capture(id_, batch);
   return watermarks;
 }
 
@@ -441,6 +479,14 @@ absl::Status Normalizer::CheckUnchanged(int64_t expected_change_time_us) const {
       Reason::kStaleEtag,
       absl::StrCat("etag: not the current one of ", NormalizerName(id_),
                    "; get it again and look what changed"));
+}
+
+absl::Status Normalizer::CheckRevision(uint64_t revision) const {
+  if (revision == 0 || revision == state_.revision) return absl::OkStatus();
+  return MakeError(
+      Reason::kRevisionNotKept,
+      absl::StrCat("revision: ", revision, ", want ", state_.revision,
+                   ", the current one of ", NormalizerName(id_)));
 }
 
 absl::StatusOr<Normalizer::Admission> Normalizer::Admit(
@@ -495,47 +541,6 @@ absl::Status Normalizer::CheckGeneration(const UpdateId& id) const {
                        ? " (0 is for sequence 1 only)"
                        : "; the update was made for another normalizer of "
                          "that name, or for a store that lost it"));
-}
-
-absl::Status Normalizer::ChooseScaling(const Moments& basis, OwnRows own,
-                                       ScalingTable* table,
-                                       bool* warming_up) const {
-  const WarmUp& warm_up = definition_.warm_up;
-  *warming_up = basis.row_count() < warm_up.minimum_rows;
-  if (!*warming_up) {
-    ComputeScaling(definition_.scaling, basis, table);
-    return absl::OkStatus();
-  }
-  switch (warm_up.answer) {
-    case WarmUpAnswer::kIdentity:
-      IdentityScaling(features_, table);
-      return absl::OkStatus();
-    case WarmUpAnswer::kPrior:
-      ComputeScalingWithPrior(definition_.scaling, basis, warm_up.prior, table);
-      return absl::OkStatus();
-    case WarmUpAnswer::kCenter:
-      if (own.rows != nullptr || own.moments != nullptr) {
-        return CenterOn(own, table);
-      }
-      break;
-    case WarmUpAnswer::kError:
-      break;
-  }
-  return NotWarmedUp(basis.row_count(), warm_up.minimum_rows, id_);
-}
-
-absl::Status Normalizer::CenterOn(OwnRows own, ScalingTable* table) const {
-  if (own.moments != nullptr) {
-    CenterScaling(ToMoments(*own.moments), table);
-    return absl::OkStatus();
-  }
-  Workspace& w = ThreadWorkspace();
-  w.batch = Moments(features_);
-  const ValueProblem problem =
-      Fold(*own.rows, definition_.nonfinite, &w.batch, &w.batch_extremes);
-  if (auto s = CheckValues(problem, *own.rows, id_); !s.ok()) return s;
-  CenterScaling(w.batch, table);
-  return absl::OkStatus();
 }
 
 absl::Status Normalizer::Audit(const UpdateSource& source, Admission admission,

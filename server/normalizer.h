@@ -12,13 +12,17 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "server/commit_queue.h"
 #include "server/mutex.h"
 #include "server/sessions.h"
+#include "server/snapshot_set.h"
 #include "stats/moments.h"
 #include "stats/reduced_moments.h"
 #include "stats/scaling.h"
+#include "stats/window.h"
 #include "storage/records.h"
+#include "storage/statistics_store.h"
 
 namespace streamnorm {
 
@@ -99,13 +103,14 @@ struct Progress {
 class Normalizer : public std::enable_shared_from_this<Normalizer> {
  public:
   // A new one, or one that was stored.
-  // REQUIRES: state.moments.features() == definition.features; `queue`
-  // outlives it.
+  // REQUIRES: state.moments has the features and the kind of the definition;
+  // `queue` outlives it.
   Normalizer(NormalizerDefinition definition, NormalizerState state,
              CommitQueue* queue);
 
   const std::string& id() const { return id_; }
   size_t features() const { return features_; }
+  const MomentsKind& kind() const { return kind_; }
   uint64_t schema_hash() const { return schema_hash_; }
 
   // Takes over a stored ledger, before the normalizer is shared. Where its
@@ -155,6 +160,28 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
   // Forgets every row; `generation` is the new one. FAILED_PRECONDITION while
   // frozen, ABORTED as above.
   absl::Status Reset(int64_t expected_change_time_us, uint64_t generation);
+
+  // Takes over what was stored, before the normalizer is shared.
+  void RestoreSnapshots(const std::vector<SharedSnapshot>& snapshots,
+                        const std::vector<DamagedSnapshot>& damaged);
+
+  // Keeps definition and state as they are (the registry's to call).
+  // `revision` 0 = any. ALREADY_EXISTS, FAILED_PRECONDITION,
+  // RESOURCE_EXHAUSTED.
+  absl::StatusOr<SharedSnapshot> CreateSnapshot(const std::string& snapshot,
+                                                uint64_t revision,
+                                                uint64_t max_snapshots);
+
+  // NOT_FOUND, DATA_LOSS (damaged), FAILED_PRECONDITION (schema).
+  absl::StatusOr<SharedSnapshot> FindSnapshot(const std::string& snapshot,
+                                              uint64_t schema_hash) const;
+
+  // Up to `limit` with ids greater than `after`; of a retired one, too.
+  std::vector<SharedSnapshot> ListSnapshots(absl::string_view after,
+                                            size_t limit) const;
+
+  // What was deleted (the registry's to call); null if it was damaged.
+  absl::StatusOr<SharedSnapshot> DeleteSnapshot(const std::string& snapshot);
 
   // Refuses everything from now on (NOT_FOUND). Called once, by the registry.
   absl::Status Retire(int64_t expected_change_time_us);
@@ -212,6 +239,8 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckUnchanged(int64_t expected_change_time_us) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckRevision(uint64_t revision) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<Admission> Admit(const UpdateSource& source) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckGeneration(const UpdateId& id) const
@@ -264,21 +293,6 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
   uint64_t Accept(const UpdateSource& source, Admission admission,
                   Moments* next) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  // The rows of the request itself, where WarmUpAnswer::kCenter can find them:
-  // one of the two, or neither.
-  struct OwnRows {
-    const TensorView* rows = nullptr;
-    const ReducedMoments* moments = nullptr;
-  };
-
-  // Chooses the scaling for an answer made from `basis`; `*warming_up` if it
-  // is not the rule's.
-  absl::Status ChooseScaling(const Moments& basis, OwnRows own,
-                             ScalingTable* table, bool* warming_up) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status CenterOn(OwnRows own, ScalingTable* table) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-
   void NoteSequence(const UpdateSource& source, uint64_t rows)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void MarkDirty(const SessionId& session, LedgerEntry* entry)
@@ -290,6 +304,7 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
 
   const std::string id_;
   const size_t features_;
+  const MomentsKind kind_;
   const uint64_t schema_hash_;
   CommitQueue* const queue_;
 
@@ -297,6 +312,7 @@ class Normalizer : public std::enable_shared_from_this<Normalizer> {
   NormalizerDefinition definition_ ABSL_GUARDED_BY(mu_);
   NormalizerState state_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<SessionId, LedgerEntry> ledgers_ ABSL_GUARDED_BY(mu_);
+  SnapshotSet snapshots_ ABSL_GUARDED_BY(mu_);
   bool retired_ ABSL_GUARDED_BY(mu_) = false;
   uint64_t durable_generation_ ABSL_GUARDED_BY(mu_);
 

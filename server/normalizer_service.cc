@@ -75,6 +75,14 @@ STREAMNORM_RPC(Handler, handler_, FreezeNormalizer, v1::FreezeNormalizerRequest,
                v1::Normalizer)
 STREAMNORM_RPC(Handler, handler_, UnfreezeNormalizer,
                v1::UnfreezeNormalizerRequest, v1::Normalizer)
+STREAMNORM_RPC(SnapshotHandler, snapshot_handler_, CreateSnapshot,
+               v1::CreateSnapshotRequest, v1::Snapshot)
+STREAMNORM_RPC(SnapshotHandler, snapshot_handler_, GetSnapshot,
+               v1::GetSnapshotRequest, v1::Snapshot)
+STREAMNORM_RPC(SnapshotHandler, snapshot_handler_, ListSnapshots,
+               v1::ListSnapshotsRequest, v1::ListSnapshotsResponse)
+STREAMNORM_RPC(SnapshotHandler, snapshot_handler_, DeleteSnapshot,
+               v1::DeleteSnapshotRequest, google::protobuf::Empty)
 STREAMNORM_RPC(Handler, handler_, Denormalize, v1::DenormalizeRequest,
                v1::DenormalizeResponse)
 STREAMNORM_RPC(Handler, handler_, MergeMoments, v1::MergeMomentsRequest,

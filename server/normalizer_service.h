@@ -10,6 +10,7 @@
 #include "server/mutex.h"
 #include "server/normalize_stream_call.h"
 #include "server/session_handler.h"
+#include "server/snapshot_handler.h"
 #include "streamnorm/v1/normalizer_service.grpc.pb.h"
 
 namespace streamnorm {
@@ -28,6 +29,10 @@ struct NormalizerMethods {
       Face::WithCallbackMethod_ResetStatistics<
       Face::WithCallbackMethod_FreezeNormalizer<
       Face::WithCallbackMethod_UnfreezeNormalizer<
+      Face::WithCallbackMethod_CreateSnapshot<
+      Face::WithCallbackMethod_GetSnapshot<
+      Face::WithCallbackMethod_ListSnapshots<
+      Face::WithCallbackMethod_DeleteSnapshot<
       Face::WithCallbackMethod_Denormalize<
       Face::WithCallbackMethod_MergeMoments<
       Face::WithCallbackMethod_ExchangeMoments<
@@ -38,16 +43,19 @@ struct NormalizerMethods {
       Face::WithCallbackMethod_Barrier<
       Face::WithRawCallbackMethod_Normalize<
       Face::WithRawCallbackMethod_NormalizeStream<
-      Face::Service>>>>>>>>>>>>>>>>>>;
+      Face::Service>>>>>>>>>>>>>>>>>>>>>>;
   // clang-format on
 };
 
 // The gRPC face of the handlers: decides nothing. Safe for concurrent use.
 class NormalizerService final : public NormalizerMethods::Type {
  public:
-  // Both outlive it.
-  NormalizerService(Handler* handler, SessionHandler* session_handler)
-      : handler_(handler), session_handler_(session_handler) {}
+  // All outlive it.
+  NormalizerService(Handler* handler, SessionHandler* session_handler,
+                    SnapshotHandler* snapshot_handler)
+      : handler_(handler),
+        session_handler_(session_handler),
+        snapshot_handler_(snapshot_handler) {}
 
   // Refuses new calls (UNAVAILABLE), and waits until those that were read are
   // answered and every stream is ended, at most until `deadline`.
@@ -80,6 +88,17 @@ class NormalizerService final : public NormalizerMethods::Type {
   Unary* UnfreezeNormalizer(Context* context,
                             const v1::UnfreezeNormalizerRequest* request,
                             v1::Normalizer* response) override;
+  Unary* CreateSnapshot(Context* context,
+                        const v1::CreateSnapshotRequest* request,
+                        v1::Snapshot* response) override;
+  Unary* GetSnapshot(Context* context, const v1::GetSnapshotRequest* request,
+                     v1::Snapshot* response) override;
+  Unary* ListSnapshots(Context* context,
+                       const v1::ListSnapshotsRequest* request,
+                       v1::ListSnapshotsResponse* response) override;
+  Unary* DeleteSnapshot(Context* context,
+                        const v1::DeleteSnapshotRequest* request,
+                        google::protobuf::Empty* response) override;
   Unary* Normalize(Context* context, const grpc::ByteBuffer* request,
                    grpc::ByteBuffer* response) override;
   NormalizeStreamCall* NormalizeStream(Context* context) override;
@@ -116,6 +135,7 @@ class NormalizerService final : public NormalizerMethods::Type {
 
   Handler* const handler_;
   SessionHandler* const session_handler_;
+  SnapshotHandler* const snapshot_handler_;
   std::atomic<bool> draining_{false};
   std::atomic<int64_t> in_flight_{0};  // unary calls
   Mutex mu_;

@@ -1,5 +1,6 @@
 #include "server/registry.h"
 
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -53,6 +54,10 @@ void Registry::Restore(StoreContents contents, SessionTable* sessions) {
       const auto session = sessions->Find(ledger.session);
       normalizer->RestoreLedger(ledger, session.ok() ? *session : nullptr);
     }
+    normalizer->RestoreSnapshots(stored.snapshots, stored.damaged_snapshots);
+    for (const SharedSnapshot& snapshot : stored.snapshots) {
+      CountSnapshot(*snapshot);
+    }
     total_features_ += normalizer->features();
     normalizers_[normalizer->id()] = std::move(normalizer);
   }
@@ -86,7 +91,7 @@ absl::StatusOr<std::shared_ptr<Normalizer>> Registry::Create(
   state.id = definition.id;
   state.generation = definition.birth_generation;
   state.update_time_us = definition.create_time_us;
-  state.moments = Moments(definition.features);
+  state.moments = Moments(definition.features, definition.kind);
   auto normalizer = std::make_shared<Normalizer>(std::move(definition),
                                                  std::move(state), queue_);
   normalizer->MarkCreated();
@@ -110,12 +115,51 @@ absl::Status Registry::CheckRoom(const NormalizerDefinition& definition) const {
                          absl::StrCat("at most ", limits_.max_normalizers),
                          "--max_normalizers");
   }
-  if (definition.features > limits_.max_total_features - total_features_) {
-    return LimitExceeded("features of all normalizers",
-                         absl::StrCat(total_features_ + definition.features),
-                         absl::StrCat("at most ", limits_.max_total_features),
-                         "--max_total_features");
+  return CheckFeatures(definition.features);
+}
+
+absl::Status Registry::CheckFeatures(uint64_t features) const {
+  if (total_features_ <= limits_.max_total_features &&
+      features <= limits_.max_total_features - total_features_) {
+    return absl::OkStatus();
   }
+  return LimitExceeded("features of all normalizers and snapshots",
+                       absl::StrCat(total_features_ + features),
+                       absl::StrCat("at most ", limits_.max_total_features),
+                       "--max_total_features");
+}
+
+void Registry::CountSnapshot(const SnapshotRecord& snapshot) {
+  total_features_ += snapshot.definition.features;
+  definition_bytes_.TakeAnyway(DefinitionBytes(snapshot.definition));
+}
+
+void Registry::ReleaseSnapshot(const SnapshotRecord& snapshot) {
+  total_features_ -= snapshot.definition.features;
+  definition_bytes_.Release(DefinitionBytes(snapshot.definition));
+}
+
+absl::StatusOr<SharedSnapshot> Registry::CreateSnapshot(
+    Normalizer* normalizer, const std::string& snapshot, uint64_t revision) {
+  WriterLock lock(&mu_);
+  if (auto s = CheckFeatures(normalizer->features()); !s.ok()) return s;
+  if (definition_bytes_.used() >= definition_bytes_.limit()) {
+    return DefinitionsTooLarge(definition_bytes_.used(),
+                               definition_bytes_.limit());
+  }
+  auto created =
+      normalizer->CreateSnapshot(snapshot, revision, limits_.max_snapshots);
+  if (created.ok()) CountSnapshot(**created);
+  STREAMNORM_KILL_POINT("snapshot.created");
+  return created;
+}
+
+absl::Status Registry::DeleteSnapshot(Normalizer* normalizer,
+                                      const std::string& snapshot) {
+  WriterLock lock(&mu_);
+  const auto deleted = normalizer->DeleteSnapshot(snapshot);
+  if (!deleted.ok()) return deleted.status();
+  if (*deleted != nullptr) ReleaseSnapshot(**deleted);
   return absl::OkStatus();
 }
 
@@ -159,6 +203,10 @@ absl::Status Registry::Delete(absl::string_view id,
       [&](const NormalizerDefinition& definition, const NormalizerState&) {
         definition_bytes_.Release(DefinitionBytes(definition));
       });
+  constexpr size_t kAll = std::numeric_limits<size_t>::max();
+  for (const SharedSnapshot& snapshot : it->second->ListSnapshots("", kAll)) {
+    ReleaseSnapshot(*snapshot);
+  }
   normalizers_.erase(it);
   STREAMNORM_KILL_POINT("delete.done");
   return absl::OkStatus();

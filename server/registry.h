@@ -24,8 +24,9 @@ class Registry {
  public:
   struct Limits {
     uint64_t max_normalizers = 0;
-    uint64_t max_total_features = 0;  // of all normalizers together
+    uint64_t max_total_features = 0;  // of all normalizers and snapshots
     uint64_t max_total_definition_bytes = std::numeric_limits<uint64_t>::max();
+    uint64_t max_snapshots = std::numeric_limits<uint64_t>::max();
   };
 
   // `queue` outlives it.
@@ -58,6 +59,14 @@ class Registry {
   // from `expected_change_time_us`, where that is not 0).
   absl::Status Delete(absl::string_view id, int64_t expected_change_time_us);
 
+  // Create and delete a snapshot of `normalizer` as its own methods do, within
+  // the limits. RESOURCE_EXHAUSTED.
+  absl::StatusOr<SharedSnapshot> CreateSnapshot(Normalizer* normalizer,
+                                                const std::string& snapshot,
+                                                uint64_t revision);
+  absl::Status DeleteSnapshot(Normalizer* normalizer,
+                              const std::string& snapshot);
+
   // A generation no normalizer ever had.
   uint64_t TakeGeneration();
 
@@ -66,6 +75,12 @@ class Registry {
 
  private:
   absl::Status CheckRoom(const NormalizerDefinition& definition) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CountSnapshot(const SnapshotRecord& snapshot)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ReleaseSnapshot(const SnapshotRecord& snapshot)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckFeatures(uint64_t features) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   uint64_t TakeGenerationLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 

@@ -105,7 +105,8 @@ Server::Server(const ServerOptions& options,
                  .max_ledgers = options.limits.max_ledgers}),
       registry_(
           {options.limits.max_normalizers, options.limits.max_total_features,
-           options.limits.max_total_definition_bytes},
+           options.limits.max_total_definition_bytes,
+           options.limits.max_snapshots},
           &queue_),
       committer_(std::make_unique<Committer>(
           options.commit, store_.get(), &queue_, options.on_store_failure)),
@@ -116,13 +117,23 @@ Server::Server(const ServerOptions& options,
                &registry_, &sessions_, &queue_, committer_.get()),
       session_handler_(contents.history_id, contents.incarnation, &registry_,
                        &sessions_, &queue_, committer_.get()),
-      normalizer_service_(&handler_, &session_handler_),
+      snapshot_handler_(options.limits.max_message_bytes, &registry_, &queue_,
+                        committer_.get()),
+      normalizer_service_(&handler_, &session_handler_, &snapshot_handler_),
       admin_service_({std::string(store_->kind()), contents.history_id,
                       contents.incarnation, options.limits, options.lane},
                      &registry_, &sessions_, committer_.get(), &maintenance_) {
   for (const QuarantinedNormalizer& damaged : contents.quarantined) {
     Log(LogLevel::kError, "normalizer_quarantined",
         {{"normalizer", damaged.id}, {"reason", damaged.reason}});
+  }
+  for (const auto& normalizer : contents.normalizers) {
+    for (const DamagedSnapshot& damaged : normalizer.damaged_snapshots) {
+      Log(LogLevel::kError, "snapshot_damaged",
+          {{"normalizer", normalizer.definition.id},
+           {"snapshot", damaged.id},
+           {"reason", damaged.reason}});
+    }
   }
   const size_t normalizers = contents.normalizers.size();
   const size_t quarantined = contents.quarantined.size();

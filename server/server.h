@@ -19,6 +19,7 @@
 #include "server/registry.h"
 #include "server/session_handler.h"
 #include "server/sessions.h"
+#include "server/snapshot_handler.h"
 #include "storage/statistics_store.h"
 
 namespace streamnorm {
@@ -90,6 +91,7 @@ class Server {
   Maintenance maintenance_;
   Handler handler_;
   SessionHandler session_handler_;
+  SnapshotHandler snapshot_handler_;
   NormalizerService normalizer_service_;
   AdminService admin_service_;
   std::unique_ptr<LaneServer> lane_;

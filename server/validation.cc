@@ -9,6 +9,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "server/errors.h"
 #include "stats/kernels.h"
@@ -139,12 +140,13 @@ bool AnySign(const double* values, size_t count) {
 // Moments that no rows can have are a client's mistake, and would stay.
 absl::Status CheckConsistent(const ReducedMoments& moments) {
   const bool has_extremes = moments.minimum != nullptr;
-  if (!has_extremes && !AnySign(moments.m2, moments.features)) {
+  const bool has_m2 = moments.m2 != nullptr;
+  if (!has_extremes && !(has_m2 && AnySign(moments.m2, moments.features))) {
     return absl::OkStatus();
   }
   for (size_t j = 0; j < moments.features; ++j) {
     if (moments.count(j) == 0) continue;
-    const double m2 = moments.m2[j];
+    const double m2 = has_m2 ? moments.m2[j] : 0;
     if (m2 < 0) {
       return InvalidField(absl::StrCat("m2[", j, "]"), absl::StrCat(m2),
                           "a sum of squared deviations, >= 0");
@@ -224,12 +226,36 @@ absl::Status CheckBackupId(absl::string_view field, absl::string_view id) {
 
 absl::StatusOr<std::string> ParseName(absl::string_view field,
                                       absl::string_view name) {
+  if (NamesSnapshot(name)) {
+    return InvalidField(field, Quoted(name),
+                        "normalizers/{id}; a snapshot never changes, and is "
+                        "read by Normalize with NORMALIZE_ONLY, Denormalize "
+                        "and GetStatistics");
+  }
   absl::string_view id = name;
   if (!absl::ConsumePrefix(&id, "normalizers/") || !CheckId(field, id).ok()) {
     return InvalidField(field, Quoted(name),
                         "normalizers/{id} with an id [a-z][a-z0-9._-]{0,127}");
   }
   return std::string(id);
+}
+
+bool NamesSnapshot(absl::string_view name) {
+  return absl::StrContains(name, "/snapshots/");
+}
+
+absl::StatusOr<SnapshotIds> ParseSnapshotName(absl::string_view field,
+                                              absl::string_view name) {
+  const std::pair<absl::string_view, absl::string_view> parts =
+      absl::StrSplit(name, absl::MaxSplits("/snapshots/", 1));
+  absl::string_view id = parts.first;
+  if (!absl::ConsumePrefix(&id, "normalizers/") || !CheckId(field, id).ok() ||
+      !CheckId(field, parts.second).ok()) {
+    return InvalidField(field, Quoted(name),
+                        "normalizers/{id}/snapshots/{snapshot}, each "
+                        "[a-z][a-z0-9._-]{0,127}");
+  }
+  return SnapshotIds{std::string(id), std::string(parts.second)};
 }
 
 absl::StatusOr<std::shared_ptr<Normalizer>> FindNormalizer(
@@ -340,7 +366,7 @@ absl::StatusOr<UpdateId> ParseUpdateId(const v1::UpdateId& id) {
 }
 
 absl::StatusOr<ReducedMoments> ParseMoments(
-    const v1::MergeMomentsRequest& request, size_t features,
+    const v1::MergeMomentsRequest& request, size_t features, bool mean_only,
     absl::string_view id) {
   // Counts are exact in a double up to here.
   constexpr uint64_t kMostRows = uint64_t{1} << 53;
@@ -353,10 +379,12 @@ absl::StatusOr<ReducedMoments> ParseMoments(
   moments.rows = request.count();
   const auto mean = ParseDoubles("mean", request.mean(), features, id);
   if (!mean.ok()) return mean.status();
-  const auto m2 = ParseDoubles("m2", request.m2(), features, id);
-  if (!m2.ok()) return m2.status();
   moments.mean = *mean;
-  moments.m2 = *m2;
+  if (!mean_only || !request.m2().empty()) {
+    const auto m2 = ParseDoubles("m2", request.m2(), features, id);
+    if (!m2.ok()) return m2.status();
+    moments.m2 = *m2;
+  }
   if (auto s = ParseFeatureCounts(request, id, &moments); !s.ok()) return s;
   if (auto s = ParseExtremes(request, id, &moments); !s.ok()) return s;
   if (auto s = CheckConsistent(moments); !s.ok()) return s;

@@ -31,6 +31,15 @@ absl::StatusOr<std::string> ParseName(absl::string_view field,
                                       absl::string_view name);
 
 // The normalizer that a request's `name` names: also NOT_FOUND, DATA_LOSS.
+// A name that is meant to be a snapshot's, and the ids in one.
+bool NamesSnapshot(absl::string_view name);
+struct SnapshotIds {
+  std::string normalizer;
+  std::string snapshot;
+};
+absl::StatusOr<SnapshotIds> ParseSnapshotName(absl::string_view field,
+                                              absl::string_view name);
+
 absl::StatusOr<std::shared_ptr<Normalizer>> FindNormalizer(
     const Registry& registry, absl::string_view name);
 
@@ -58,9 +67,10 @@ absl::StatusOr<SessionId> ParseSessionId(absl::string_view field,
                                          absl::string_view bytes);
 absl::StatusOr<UpdateId> ParseUpdateId(const v1::UpdateId& id);
 
-// The moments a client sends: a view of the request.
+// The moments a client sends: a view of the request. With `mean_only` they may
+// come without m2.
 absl::StatusOr<ReducedMoments> ParseMoments(
-    const v1::MergeMomentsRequest& request, size_t features,
+    const v1::MergeMomentsRequest& request, size_t features, bool mean_only,
     absl::string_view id);
 
 // OK if the request as a whole may be looked at, entry by entry, and every

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/errors.h"
 #include "stats/scaling.h"
+#include "stats/window.h"
 
 namespace streamnorm {
 namespace {
@@ -81,19 +82,52 @@ void ToProto(const WarmUp& warm_up, v1::WarmUp* proto) {
   prior->set_pseudo_rows(warm_up.prior.pseudo_rows);
 }
 
+void ToProto(const Window& window, v1::Window* proto) {
+  proto->set_kind(window.fades() ? v1::Window::HALF_LIFE_ROWS
+                                 : v1::Window::CUMULATIVE);
+  switch (window.kind) {
+    case Window::Kind::kCumulative:
+      break;
+    case Window::Kind::kHalfLifeRows:
+      proto->set_half_life_rows(window.rows);
+      break;
+    case Window::Kind::kWindowRows:
+      proto->set_window_rows(window.rows);
+      break;
+  }
+}
+
+v1::Normalizer::Moments ToMoments(const MomentsKind& kind) {
+  return kind.mean_only ? v1::Normalizer::MEAN
+                        : v1::Normalizer::MEAN_AND_VARIANCE;
+}
+
+void ToProto(const NonfinitePolicies& policies, v1::NonfinitePolicy* proto) {
+  proto->set_nan(ToProto(policies.nan));
+  proto->set_infinity(ToProto(policies.infinity));
+}
+
+// With ddof 1: divided by one less than the count.
+double SampleVariance(const Moments& moments, size_t j) {
+  const auto count = static_cast<double>(moments.count(j));
+  if (count < 2) return 0;
+  return moments.m2_is_variance()
+             ? moments.variance(j) * (count / (count - 1))
+             : (moments.m2()[j] + moments.m2_tail()[j]) / (count - 1);
+}
+
 // The statistics of feature `j`, all fields but the name.
 v1::FeatureStatistics Describe(const StatisticsView& view,
                                const ScalingTable& scaling, size_t j) {
   const Moments& moments = view.state.moments;
   v1::FeatureStatistics f;
   const uint64_t count = moments.count(j);
-  const double m2 = moments.m2()[j] + moments.m2_tail()[j];
   const double variance = moments.variance(j);
   f.set_index(static_cast<int64_t>(j));
   f.set_count(count);
   f.set_mean(moments.mean()[j]);
   f.set_variance(variance);
-  f.set_sample_variance(count < 2 ? 0 : m2 / static_cast<double>(count - 1));
+  f.set_sample_variance(SampleVariance(moments, j));
   f.set_standard_deviation(std::sqrt(variance));
   f.set_offset(scaling.offset[j]);
   f.set_scale(scaling.scale[j]);
@@ -105,7 +139,8 @@ v1::FeatureStatistics Describe(const StatisticsView& view,
   f.set_infinite_count(moments.infinite_count(j));
   if (count < view.minimum_rows) {
     f.set_state(v1::FeatureStatistics::WARMING);
-  } else if (IsConstant(moments.mean()[j], variance, count)) {
+  } else if (!moments.kind().mean_only &&
+             IsConstant(moments.mean()[j], variance, count)) {
     f.set_state(v1::FeatureStatistics::CONSTANT);
   } else {
     f.set_state(v1::FeatureStatistics::OK);
@@ -196,10 +231,9 @@ void ToProto(const NormalizerDefinition& definition,
   proto->set_schema_hash(
       SchemaHash(definition.features, definition.feature_names));
   ToProto(definition, proto->mutable_scaling());
-  proto->mutable_window()->set_kind(v1::Window::CUMULATIVE);
-  proto->mutable_nonfinite()->set_nan(ToProto(definition.nonfinite.nan));
-  proto->mutable_nonfinite()->set_infinity(
-      ToProto(definition.nonfinite.infinity));
+  ToProto(definition.kind.window, proto->mutable_window());
+  proto->set_moments(ToMoments(definition.kind));
+  ToProto(definition.nonfinite, proto->mutable_nonfinite());
   ToProto(definition.warm_up, proto->mutable_warm_up());
   proto->set_frozen(definition.frozen);
   proto->set_revision(state.revision);
@@ -212,6 +246,23 @@ void ToProto(const NormalizerDefinition& definition,
   for (const auto& [key, value] : definition.labels) {
     (*proto->mutable_labels())[key] = value;
   }
+}
+
+void ToProto(const SnapshotRecord& snapshot, uint64_t schema_hash,
+             v1::Snapshot* proto) {
+  const NormalizerDefinition& definition = snapshot.definition;
+  proto->set_name(SnapshotName(definition.id, snapshot.id));
+  *proto->mutable_create_time() = ToTimestamp(snapshot.create_time_us);
+  proto->set_revision(snapshot.state.revision);
+  proto->set_row_count(snapshot.state.moments.row_count());
+  proto->set_generation(snapshot.state.generation);
+  ToProto(definition, proto->mutable_scaling());
+  ToProto(definition.kind.window, proto->mutable_window());
+  ToProto(definition.nonfinite, proto->mutable_nonfinite());
+  ToProto(definition.warm_up, proto->mutable_warm_up());
+  proto->set_moments(ToMoments(definition.kind));
+  proto->set_features(static_cast<int64_t>(definition.features));
+  proto->set_schema_hash(schema_hash);
 }
 
 std::string Etag(const NormalizerDefinition& definition) {
@@ -244,7 +295,7 @@ absl::Status ToProto(const StatisticsView& view,
                      uint64_t max_bytes, v1::Statistics* proto) {
   const auto fields = ParseReadMask(read_mask);
   if (!fields.ok()) return fields.status();
-  proto->set_name(NormalizerName(view.state.id));
+  proto->set_name(view.name);
   proto->set_revision(view.state.revision);
   proto->set_row_count(view.state.moments.row_count());
   proto->set_generation(view.state.generation);
@@ -307,12 +358,15 @@ void ToProto(const std::string& normalizer_id, const Progress& progress,
   proto->set_rows(progress.rows);
 }
 
-MergedStatistics PrepareStatistics(size_t features,
+MergedStatistics PrepareStatistics(size_t features, bool mean_only,
                                    v1::MergeMomentsResponse* response) {
   const auto resize = [features](std::string* bytes) {
     bytes->resize(features * sizeof(double));
     return reinterpret_cast<double*>(bytes->data());
   };
+  if (mean_only) {
+    return {resize(response->mutable_mean()), nullptr, nullptr, nullptr};
+  }
   return {
       resize(response->mutable_mean()), resize(response->mutable_variance()),
       resize(response->mutable_offset()), resize(response->mutable_scale())};

@@ -16,6 +16,7 @@
 #include "stats/tensor_view.h"
 #include "storage/records.h"
 #include "streamnorm/v1/normalizer_service.pb.h"
+#include "streamnorm/v1/snapshot.pb.h"
 
 namespace streamnorm {
 
@@ -29,6 +30,10 @@ void ToProto(const NormalizerDefinition& definition,
              const NormalizerState& state, bool with_feature_names,
              v1::Normalizer* proto);
 
+// `schema_hash` is the normalizer's.
+void ToProto(const SnapshotRecord& snapshot, uint64_t schema_hash,
+             v1::Snapshot* proto);
+
 // The etag of a definition, and the change time an etag stands for: 0 for the
 // empty one (not checked), -1 for one that can't be current.
 std::string Etag(const NormalizerDefinition& definition);
@@ -37,6 +42,7 @@ int64_t EtagChangeTime(absl::string_view etag);
 // A copy of what statistics are made of, so that a million features are turned
 // into an answer without holding up their normalizer.
 struct StatisticsView {
+  std::string name;  // of the normalizer or the snapshot
   NormalizerState state;
   ScalingRule scaling;
   uint64_t minimum_rows = 0;
@@ -70,7 +76,7 @@ void ToProto(const std::string& normalizer_id, const Progress& progress,
 
 // Makes the statistics of an answer as long as `features` need, and says where
 // they are to be written.
-MergedStatistics PrepareStatistics(size_t features,
+MergedStatistics PrepareStatistics(size_t features, bool mean_only,
                                    v1::MergeMomentsResponse* response);
 
 // The message of an error, with its details.

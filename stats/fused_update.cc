@@ -20,7 +20,7 @@ bool IsForUs(const TensorView& batch, Basis basis, const Moments& before,
              const uint8_t* output) {
   const bool small =
       batch.size_bytes() <= kFusedBytes && batch.rows <= kChunkRows;
-  return batch.rows > 0 && !Overlap(batch, output) &&
+  return batch.rows > 0 && before.kind().plain() && !Overlap(batch, output) &&
          (small || basis == Basis::kBefore) &&
          std::min(batch.rows, kChunkRows) <= before.row_count() &&
          before.feature_counts().empty() && before.missing_counts().empty() &&

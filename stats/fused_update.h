@@ -23,7 +23,8 @@ enum class Basis : uint8_t { kBefore, kAfter };
 //
 // Returns false for what it is not made for: batches that are larger than
 // kFusedBytes under Basis::kAfter, that outweigh `before` or overlap `output`;
-// features with counts of their own, values that are not finite, an overflow.
+// features with counts of their own, moments that are not plain, values that
+// are not finite, an overflow.
 // Then `*after` and the output, unless it overlaps, are unspecified, and Fold,
 // ComputeScaling and Apply do it or say what is wrong.
 // REQUIRES: batch.features == before.features().

@@ -89,12 +89,13 @@ inline bool MergeReducedImpl(const ReducedBatch& in) {
 inline void DescribeFeaturesImpl(const ScalingRule rule, size_t features,
                                  const ScalingInput in,
                                  const AnswerColumns out) {
+  const double divisor = in.m2_is_variance ? 1.0 : in.count;
   ForColumns(features, [=](auto d, size_t j) HWY_ATTR {
     const auto count = hn::Set(d, in.count);
     const auto mean = hn::LoadU(d, in.columns.mean + j);
     const auto variance = hn::Div(hn::Add(hn::LoadU(d, in.columns.m2 + j),
                                           hn::LoadU(d, in.columns.m2_tail + j)),
-                                  count);
+                                  hn::Set(d, divisor));
     TableVectors<decltype(d)> table;
     table.denominator =
         hn::IfThenElse(AreConstant(d, mean, variance, count), hn::Set(d, 1.0),

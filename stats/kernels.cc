@@ -15,6 +15,7 @@
 #include "stats/kernel_columns-inl.h"
 #include "stats/kernel_fused-inl.h"
 #include "stats/kernel_merge-inl.h"
+#include "stats/kernel_share-inl.h"
 #include "stats/kernel_vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -404,6 +405,7 @@ HWY_EXPORT(AllFiniteImpl);
 HWY_EXPORT(AllFitImpl);
 HWY_EXPORT(ScaleFeaturesImpl);
 HWY_EXPORT(MergeReducedImpl);
+HWY_EXPORT(MergeSharedImpl);
 HWY_EXPORT(DescribeFeaturesImpl);
 
 void MergeFold(size_t features, double rows, double rows_before,
@@ -435,6 +437,10 @@ void ScaleFeatures(const ScalingRule& rule, size_t features,
 
 bool MergeReduced(const ReducedBatch& batch) {
   return HWY_DYNAMIC_DISPATCH(MergeReducedImpl)(batch);
+}
+
+bool MergeShared(const SharedBatch& batch) {
+  return HWY_DYNAMIC_DISPATCH(MergeSharedImpl)(batch);
 }
 
 void DescribeFeatures(const ScalingRule& rule, size_t features,

@@ -6,6 +6,7 @@
 
 #include "stats/moments.h"
 #include "stats/scaling.h"
+#include "stats/window.h"
 
 namespace streamnorm {
 
@@ -83,6 +84,19 @@ struct ReducedBatch {
 // REQUIRES: one count serves all features, and neither has no rows.
 bool MergeReduced(const ReducedBatch& batch);
 
+// Likewise where the batch has the share of the result that a window gives it,
+// and m2 are variances but that of the batch. Null without m2 (mean_only): then
+// those of `before`, all 0, are kept.
+struct SharedBatch {
+  size_t features;
+  Shares shares;
+  double rows;  // of the batch
+  const double *mean, *m2, *minimum, *maximum;
+  ConstColumns before;
+  MutableColumns after;
+};
+bool MergeShared(const SharedBatch& batch);
+
 // What a scaling is computed from.
 struct ScalingInput {
   ConstColumns columns;
@@ -109,7 +123,7 @@ struct AnswerColumns {
 };
 
 // Mean, variance, and offset and scale as of ScaleFeatures, in one go.
-// REQUIRES: one count, m2 a sum, and a standard rule that centers and scales.
+// REQUIRES: one count, and a standard rule that centers and scales.
 void DescribeFeatures(const ScalingRule& rule, size_t features,
                       const ScalingInput& in, const AnswerColumns& out);
 

@@ -330,8 +330,10 @@ size_t ColumnStride(size_t features) {
   return features + (beyond < kApart ? kApart : 2 * kApart);
 }
 
-Moments::Moments(size_t features)
-    : features_(features), columns_(kColumns * ColumnStride(features)) {
+Moments::Moments(size_t features, const MomentsKind& kind)
+    : kind_(kind),
+      features_(features),
+      columns_(kColumns * ColumnStride(features)) {
   Clear();
 }
 
@@ -348,6 +350,7 @@ void Moments::Clear() {
 void Moments::CopyCounts(const Moments& other) {
   // A new vector: one that was larger before would keep what it does not need.
   if (features_ != other.features_) *this = Moments(other.features_);
+  kind_ = other.kind_;
   row_count_ = other.row_count_;
   counts_ = other.counts_;
   missing_ = other.missing_;
@@ -356,7 +359,9 @@ void Moments::CopyCounts(const Moments& other) {
 
 double Moments::variance(size_t j) const {
   const uint64_t n = count(j);
-  return n == 0 ? 0.0 : (m2()[j] + m2_tail()[j]) / static_cast<double>(n);
+  if (n == 0) return 0.0;
+  const double sum = m2()[j] + m2_tail()[j];
+  return m2_is_variance() ? sum : sum / static_cast<double>(n);
 }
 
 void Moments::set_feature_counts(std::vector<uint64_t> counts) {
@@ -392,8 +397,66 @@ void Moments::MergeFeature(size_t j, double n_a, double n_b, double n,
          &m2_tail()[j]);
 }
 
+void Moments::MergeShare(size_t j, const Shares& shares, const Moments& batch) {
+  double distance, distance_error;
+  TwoSum(batch.mean()[j], -mean()[j], &distance, &distance_error);
+  const double d =
+      distance + (distance_error + (batch.mean_tail()[j] - mean_tail()[j]));
+  // From the heavier side, as in MergeFeature.
+  const bool lighter = shares.before < shares.batch;
+  const double light = std::min(shares.before, shares.batch);
+  const Moments& heavy = lighter ? batch : *this;
+  TwoSum(heavy.mean()[j], heavy.mean_tail()[j] + (lighter ? -d : d) * light,
+         &mean()[j], &mean_tail()[j]);
+  if (kind_.mean_only) return;
+  const double variance = batch.variance(j);
+  const double between = d * d * std::max(shares.before, shares.batch);
+  if (lighter) {
+    const double difference = (m2()[j] - variance) + m2_tail()[j];
+    TwoSum(variance, (difference + between) * light, &m2()[j], &m2_tail()[j]);
+  } else {
+    const double difference = (variance - m2()[j]) - m2_tail()[j];
+    TwoSum(m2()[j], m2_tail()[j] + (difference + between) * light, &m2()[j],
+           &m2_tail()[j]);
+  }
+}
+
+void Moments::MergeBatchColumns(const Moments& batch) {
+  Shares shares;
+  uint64_t before = 0, added = 0;  // what they were computed for
+  for (size_t j = 0; j < features_; ++j) {
+    if (batch.count(j) == 0) continue;
+    if (count(j) != before || batch.count(j) != added) {
+      before = count(j);
+      added = batch.count(j);
+      shares = SharesOf(kind_.window, before, added);
+    }
+    if (before == 0) {
+      mean()[j] = batch.mean()[j];
+      mean_tail()[j] = batch.mean_tail()[j];
+      if (!kind_.mean_only) m2()[j] = batch.variance(j);
+    } else {
+      MergeShare(j, shares, batch);
+    }
+    if (kind_.mean_only) continue;
+    minimum()[j] = std::min(minimum()[j], batch.minimum()[j]);
+    maximum()[j] = std::max(maximum()[j], batch.maximum()[j]);
+  }
+}
+
 void Moments::Merge(const Moments& other) {
-  assert(other.features_ == features_);
+  assert(other.features_ == features_ && other.kind_.plain());
+  kind_.plain() ? MergeColumns(other) : MergeBatchColumns(other);
+  if (has_feature_counts() || other.has_feature_counts()) {
+    if (counts_.empty()) counts_.assign(features_, row_count_);
+    for (size_t j = 0; j < features_; ++j) counts_[j] += other.count(j);
+  }
+  AddCounts(other.missing_, features_, &missing_);
+  AddCounts(other.infinite_, features_, &infinite_);
+  row_count_ += other.row_count_;
+}
+
+void Moments::MergeColumns(const Moments& other) {
   for (size_t j = 0; j < features_; ++j) {
     const uint64_t n_a = count(j);
     const uint64_t n_b = other.count(j);
@@ -410,13 +473,6 @@ void Moments::Merge(const Moments& other) {
     minimum()[j] = std::min(minimum()[j], other.minimum()[j]);
     maximum()[j] = std::max(maximum()[j], other.maximum()[j]);
   }
-  if (has_feature_counts() || other.has_feature_counts()) {
-    if (counts_.empty()) counts_.assign(features_, row_count_);
-    for (size_t j = 0; j < features_; ++j) counts_[j] += other.count(j);
-  }
-  AddCounts(other.missing_, features_, &missing_);
-  AddCounts(other.infinite_, features_, &infinite_);
-  row_count_ += other.row_count_;
 }
 
 bool Moments::IsFinite(size_t* feature) const {
@@ -437,10 +493,37 @@ bool Moments::IsFinite(size_t* feature) const {
   return true;
 }
 
+namespace {
+
+// Rows of a batch all weigh the same, however many chunks it has, so it is
+// reduced by itself first.
+ValueProblem FoldBatchOnto(const TensorView& batch,
+                           const NonfinitePolicies& policies,
+                           const Moments& before, Moments* after,
+                           BatchExtremes* extremes) {
+  thread_local Moments reduced;
+  if (reduced.features() != batch.features) reduced = Moments(batch.features);
+  reduced.Clear();
+  const ValueProblem problem = Fold(batch, policies, &reduced, extremes);
+  if (problem.kind != ValueProblem::kNone) return problem;
+  CopyUnlessSame(before, after);
+  after->Merge(reduced);
+  size_t feature = 0;
+  if (!after->IsFinite(&feature)) {
+    return {ValueProblem::kOverflow, 0, feature};
+  }
+  return {};
+}
+
+}  // namespace
+
 ValueProblem FoldOnto(const TensorView& batch,
                       const NonfinitePolicies& policies, const Moments& before,
                       Moments* after, BatchExtremes* extremes) {
   assert(batch.features == before.features());
+  if (!before.kind().plain()) {
+    return FoldBatchOnto(batch, policies, before, after, extremes);
+  }
   extremes->minimum.assign(batch.features, kInfinity);
   extremes->maximum.assign(batch.features, -kInfinity);
   extremes->nonfinite_values = 0;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "stats/tensor_view.h"
+#include "stats/window.h"
 
 namespace streamnorm {
 
@@ -27,11 +28,20 @@ size_t ColumnStride(size_t features);
 // While no value was ever skipped one count serves all features; the first
 // skipped value gives each feature a count of its own.
 //
+// Moments of another kind than the plain one are no monoid: batches are merged
+// into them one after another. Where the window fades, mean and variance are
+// those of the values weighted by their age, and m2 is that variance itself: a
+// sum would have to be scaled down with every batch, and would round each time.
+// Counts are of all values, faded or not, and so are the extremes. With
+// mean_only, m2 stays 0 and no extreme is known.
+//
 // A value type; not thread safe.
 class Moments {
  public:
   // Empty moments of `features` features.
-  explicit Moments(size_t features = 0);
+  explicit Moments(size_t features = 0, const MomentsKind& kind = {});
+
+  const MomentsKind& kind() const { return kind_; }
 
   size_t features() const { return features_; }
 
@@ -44,8 +54,9 @@ class Moments {
   }
   bool has_feature_counts() const { return !counts_.empty(); }
 
-  // m2 / count; 0 where nothing counts.
+  // m2 / count, or m2 where it is one; 0 where nothing counts.
   double variance(size_t j) const;
+  bool m2_is_variance() const { return kind_.window.fades(); }
 
   // NaN / infinite values skipped in feature `j`.
   uint64_t missing_count(size_t j) const {
@@ -81,15 +92,16 @@ class Moments {
   void set_missing_counts(std::vector<uint64_t> counts);
   void set_infinite_counts(std::vector<uint64_t> counts);
 
-  // Back to empty, keeping the memory.
+  // Back to empty, keeping kind and memory.
   void Clear();
 
   // As `other`, all but the columns: those are unspecified.
   void CopyCounts(const Moments& other);
 
   // Adds `other` (Chan, Golub and LeVeque 1979: d = mean_b - mean_a; mean =
-  // mean_a + d n_b / n; m2 += m2_b + d^2 n_a n_b / n).
-  // REQUIRES: other.features() == features().
+  // mean_a + d n_b / n; m2 += m2_b + d^2 n_a n_b / n). Into moments that are
+  // not plain, `other` is merged as one batch: shares in place of n / n_b.
+  // REQUIRES: other.features() == features(), and `other` is plain.
   void Merge(const Moments& other);
 
   // True if every mean and m2 is finite; else sets `*feature` to the first
@@ -108,7 +120,11 @@ class Moments {
   }
   void MergeFeature(size_t j, double n_a, double n_b, double n,
                     const Moments& other);
+  void MergeShare(size_t j, const Shares& shares, const Moments& batch);
+  void MergeColumns(const Moments& other);
+  void MergeBatchColumns(const Moments& batch);
 
+  MomentsKind kind_;
   size_t features_ = 0;
   uint64_t row_count_ = 0;
   std::vector<double> columns_;

@@ -15,7 +15,7 @@ struct ReducedMoments {
   size_t features = 0;
   uint64_t rows = 0;
   const double* mean = nullptr;
-  const double* m2 = nullptr;
+  const double* m2 = nullptr;  // null: not known, for moments that keep none
 
   // Both or neither (not known).
   const double* minimum = nullptr;
@@ -36,12 +36,14 @@ Moments ToMoments(const ReducedMoments& reduced);
 // `*after` = `before` and `reduced`: the same as Moments::Merge to the last
 // bit. Returns false if a mean or m2 is not finite, and sets `*feature` to the
 // first such; then `*after` is unspecified.
-// REQUIRES: reduced.features == before.features(), every value of `reduced`
+// REQUIRES: reduced.features == before.features(), m2 is there unless `before`
+// keeps the mean only, every value of `reduced`
 // that counts is finite and no m2 negative; `after` is not `before`.
 bool MergeOnto(const ReducedMoments& reduced, const Moments& before,
                Moments* after, size_t* feature);
 
-// Where statistics are written: [features] each.
+// Where statistics are written: [features] each. Of moments that keep the mean
+// only there is nothing else, and the others may be null.
 struct MergedStatistics {
   double *mean, *variance, *offset, *scale;
 };

@@ -200,9 +200,9 @@ void ComputeScaling(const ScalingRule& rule, const Moments& moments,
   thread_local std::vector<double> counts;
   counts.assign(moments.feature_counts().begin(),
                 moments.feature_counts().end());
-  const ScalingInput in{ColumnsOf(moments),
-                        counts.empty() ? nullptr : counts.data(),
-                        static_cast<double>(moments.row_count()), false};
+  const ScalingInput in{
+      ColumnsOf(moments), counts.empty() ? nullptr : counts.data(),
+      static_cast<double>(moments.row_count()), moments.m2_is_variance()};
   ScaleFeatures(rule, moments.features(), in, ColumnsOf(table));
 }
 

@@ -17,6 +17,9 @@ std::string FindMismatch(const NormalizerFacts::Definition& definition,
     return absl::StrCat("state: generation ", state.generation,
                         ", want at least ", definition.birth_generation);
   }
+  if (state.kind != definition.kind) {
+    return "state: of another window or kind of moments, want the definition's";
+  }
   return "";
 }
 
@@ -41,16 +44,27 @@ std::string FindRowMismatch(
 }  // namespace
 
 NormalizerFacts::Definition FactsOf(const NormalizerDefinition& definition) {
-  return {definition.features, definition.birth_generation};
+  return {definition.features, definition.birth_generation, definition.kind};
 }
 
 NormalizerFacts::State FactsOf(const NormalizerState& state) {
   return {state.moments.features(), state.generation, state.base_rows,
-          state.moments.row_count()};
+          state.moments.row_count(), state.moments.kind()};
 }
 
 NormalizerFacts::Ledger FactsOf(const LedgerRecord& ledger) {
   return {ledger.session, ledger.rows};
+}
+
+NormalizerFacts::Snapshot FactsOf(const SnapshotRecord& snapshot) {
+  return {snapshot.id, snapshot.definition.features};
+}
+
+std::string FindSnapshotProblem(const NormalizerFacts::Definition& definition,
+                                const NormalizerFacts::Snapshot& snapshot) {
+  if (snapshot.features == definition.features) return "";
+  return absl::StrCat("snapshot ", snapshot.id, ": ", snapshot.features,
+                      " features, want ", definition.features);
 }
 
 std::string FindContradiction(const NormalizerFacts& facts,

@@ -43,6 +43,30 @@ void ContentsBuilder::Add(LedgerRecord ledger) {
   parts.ledgers.push_back(std::move(ledger));
 }
 
+void ContentsBuilder::Add(SharedSnapshot snapshot) {
+  Parts& parts = normalizers_[snapshot->normalizer_id()];
+  parts.snapshots.push_back(std::move(snapshot));
+}
+
+void ContentsBuilder::AddDamaged(const std::string& normalizer_id,
+                                 DamagedSnapshot snapshot) {
+  normalizers_[normalizer_id].damaged_snapshots.push_back(std::move(snapshot));
+}
+
+void ContentsBuilder::KeepFittingSnapshots(Parts* parts) {
+  std::vector<SharedSnapshot> kept;
+  for (SharedSnapshot& snapshot : parts->snapshots) {
+    std::string problem =
+        FindSnapshotProblem(FactsOf(*parts->definition), FactsOf(*snapshot));
+    if (problem.empty()) {
+      kept.push_back(std::move(snapshot));
+    } else {
+      parts->damaged_snapshots.push_back({snapshot->id, std::move(problem)});
+    }
+  }
+  parts->snapshots = std::move(kept);
+}
+
 void ContentsBuilder::Quarantine(const std::string& normalizer_id,
                                  std::string reason) {
   Parts& parts = normalizers_[normalizer_id];
@@ -66,9 +90,11 @@ void ContentsBuilder::Finish(StoreContents* contents) {
       contents->quarantined.push_back({id, std::move(parts.damage)});
       continue;
     }
-    contents->normalizers.push_back({*std::move(parts.definition),
-                                     *std::move(parts.state),
-                                     std::move(parts.ledgers)});
+    KeepFittingSnapshots(&parts);
+    contents->normalizers.push_back(
+        {*std::move(parts.definition), *std::move(parts.state),
+         std::move(parts.ledgers), std::move(parts.snapshots),
+         std::move(parts.damaged_snapshots)});
   }
   contents->sessions = std::move(sessions_);
   *this = ContentsBuilder();

@@ -21,9 +21,13 @@ class ContentsBuilder {
   void Add(NormalizerState state);
   void Add(SessionRecord session);
   void Add(LedgerRecord ledger);
+  void Add(SharedSnapshot snapshot);
 
   // A record of this normalizer can't be read.
   void Quarantine(const std::string& normalizer_id, std::string reason);
+
+  // A snapshot of it can't be read.
+  void AddDamaged(const std::string& normalizer_id, DamagedSnapshot snapshot);
 
   // Fills normalizers, sessions and quarantined, and raises `next_generation`
   // above every generation in use. The builder is empty afterwards.
@@ -34,9 +38,12 @@ class ContentsBuilder {
     std::optional<NormalizerDefinition> definition;
     std::optional<NormalizerState> state;
     std::vector<LedgerRecord> ledgers;
+    std::vector<SharedSnapshot> snapshots;
+    std::vector<DamagedSnapshot> damaged_snapshots;
     std::string damage;  // the first; empty = none
   };
 
+  static void KeepFittingSnapshots(Parts* parts);
   static uint64_t NewestGeneration(const Parts& parts);
 
   std::map<std::string, Parts> normalizers_;

@@ -70,6 +70,10 @@ bool Parse(std::string_view key, ParsedKey* parsed) {
              TakeSession(&rest, &parsed->session) && rest.empty();
     case KeyKind::kSession:
       return TakeSession(&rest, &parsed->session) && rest.empty();
+    case KeyKind::kSnapshot:
+      if (!TakeId(&rest, &parsed->normalizer_id)) return false;
+      parsed->snapshot_id = rest;
+      return IsNormalizerId(rest);
   }
   return false;
 }
@@ -99,6 +103,17 @@ std::string LedgerPrefix(std::string_view id) {
 std::string LedgerKey(std::string_view id, const SessionId& session) {
   std::string key = LedgerPrefix(id);
   AppendSession(session, &key);
+  return key;
+}
+
+std::string SnapshotPrefix(std::string_view id) {
+  return IdKey(KeyKind::kSnapshot, id);
+}
+
+std::string SnapshotKey(std::string_view id, std::string_view snapshot) {
+  assert(IsNormalizerId(snapshot));
+  std::string key = SnapshotPrefix(id);
+  key.append(snapshot);
   return key;
 }
 

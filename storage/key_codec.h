@@ -17,6 +17,7 @@ enum class KeyKind : char {
   kSession = 'E',
   kLedger = 'L',
   kMeta = 'M',
+  kSnapshot = 'P',
   kState = 'S',
 };
 
@@ -33,6 +34,12 @@ std::string DefinitionKey(std::string_view id);
 std::string StateKey(std::string_view id);
 std::string LedgerKey(std::string_view id, const SessionId& session);
 
+// REQUIRES: IsNormalizerId(snapshot), too: their ids are made alike.
+std::string SnapshotKey(std::string_view id, std::string_view snapshot);
+
+// What the keys of all snapshots of `id`, and no others, start with.
+std::string SnapshotPrefix(std::string_view id);
+
 // What the keys of all ledgers of `id`, and no others, start with.
 std::string LedgerPrefix(std::string_view id);
 
@@ -40,7 +47,8 @@ std::string SessionKey(const SessionId& session);
 
 struct ParsedKey {
   KeyKind kind = KeyKind::kMeta;
-  std::string normalizer_id;  // kDefinition, kState and kLedger
+  std::string normalizer_id;  // kDefinition, kState, kLedger and kSnapshot
+  std::string snapshot_id;    // kSnapshot
   SessionId session;          // kSession and kLedger
 };
 

@@ -36,6 +36,7 @@ class MemoryStore : public StatisticsStore {
 
  private:
   using LedgerName = std::pair<std::string, SessionId>;
+  using SnapshotName = std::pair<std::string, std::string>;
 
   void Delete(const CommitBatch& batch);
   void DeleteNormalizer(const std::string& id);
@@ -46,6 +47,7 @@ class MemoryStore : public StatisticsStore {
   std::map<std::string, NormalizerState> states_;
   std::map<SessionId, SessionRecord> sessions_;
   std::map<LedgerName, LedgerRecord> ledgers_;
+  std::map<SnapshotName, SharedSnapshot> snapshots_;
 };
 
 absl::StatusOr<StoreContents> MemoryStore::Load() {
@@ -58,6 +60,7 @@ absl::StatusOr<StoreContents> MemoryStore::Load() {
   for (const auto& [id, state] : states_) builder.Add(state);
   for (const auto& [id, session] : sessions_) builder.Add(session);
   for (const auto& [name, ledger] : ledgers_) builder.Add(ledger);
+  for (const auto& [name, snapshot] : snapshots_) builder.Add(snapshot);
   builder.Finish(&contents);
   return contents;
 }
@@ -69,12 +72,19 @@ void MemoryStore::DeleteNormalizer(const std::string& id) {
   while (ledger != ledgers_.end() && ledger->first.first == id) {
     ledger = ledgers_.erase(ledger);
   }
+  auto snapshot = snapshots_.lower_bound(SnapshotName(id, ""));
+  while (snapshot != snapshots_.end() && snapshot->first.first == id) {
+    snapshot = snapshots_.erase(snapshot);
+  }
 }
 
 void MemoryStore::Delete(const CommitBatch& batch) {
   for (const std::string& id : batch.deleted_normalizers) DeleteNormalizer(id);
   for (const SessionId& id : batch.deleted_sessions) sessions_.erase(id);
   for (const LedgerName& name : batch.deleted_ledgers) ledgers_.erase(name);
+  for (const SnapshotName& name : batch.deleted_snapshots) {
+    snapshots_.erase(name);
+  }
 }
 
 absl::Status MemoryStore::Write(const CommitBatch& batch) {
@@ -85,6 +95,9 @@ absl::Status MemoryStore::Write(const CommitBatch& batch) {
   for (const SessionRecord& s : batch.sessions) sessions_[s.id] = s;
   for (const LedgerRecord& ledger : batch.ledgers) {
     ledgers_[{ledger.normalizer_id, ledger.session}] = ledger;
+  }
+  for (const SharedSnapshot& snapshot : batch.snapshots) {
+    snapshots_[{snapshot->normalizer_id(), snapshot->id}] = snapshot;
   }
   if (batch.next_generation) next_generation_ = *batch.next_generation;
   return absl::OkStatus();

@@ -137,6 +137,16 @@ std::string FindEmptyFeatureProblem(const Moments& m) {
   return "";
 }
 
+std::string FindProblem(const Window& window) {
+  const double rows = window.rows;
+  if (!window.fades()) {
+    return rows == 0 ? "" : Problem("window", rows, "0 if cumulative");
+  }
+  const double least = window.kind == Window::Kind::kWindowRows ? 1 : 0;
+  if (rows > least && rows <= kLargest) return "";
+  return Problem("window", rows, "above 0, or 1, and finite");
+}
+
 }  // namespace
 
 std::string FindProblem(const NormalizerDefinition& d) {
@@ -151,6 +161,11 @@ std::string FindProblem(const NormalizerDefinition& d) {
   if (!IsFiniteNotNegative(d.scaling.clip)) {
     return Problem("scaling.clip", d.scaling.clip, "finite and >= 0");
   }
+  std::string problem = FindProblem(d.kind.window);
+  if (!problem.empty()) return problem;
+  if (!d.kind.plain() && d.scaling.method != ScalingMethod::kStandard) {
+    return "scaling.method: of extremes, want standard with such moments";
+  }
   return FindPriorProblem(d.warm_up.prior, d.features,
                           d.warm_up.answer == WarmUpAnswer::kPrior);
 }
@@ -158,6 +173,7 @@ std::string FindProblem(const NormalizerDefinition& d) {
 std::string FindProblem(const NormalizerState& state) {
   const Moments& m = state.moments;
   if (m.features() == 0) return "features: 0, want at least 1";
+  if (std::string p = FindProblem(m.kind().window); !p.empty()) return p;
   if (state.base_rows > m.row_count()) {
     return absl::StrCat("base_rows: ", state.base_rows,
                         ", want at most row_count ", m.row_count());
@@ -173,6 +189,18 @@ std::string FindProblem(const NormalizerState& state) {
       FindCountProblem("infinite_count", m.row_count(), m.infinite_counts());
   if (!problem.empty()) return problem;
   return FindEmptyFeatureProblem(m);
+}
+
+std::string FindProblem(const SnapshotRecord& snapshot) {
+  const NormalizerDefinition& definition = snapshot.definition;
+  std::string problem = FindProblem(definition);
+  if (problem.empty()) problem = FindProblem(snapshot.state);
+  if (!problem.empty()) return problem;
+  if (snapshot.state.moments.features() != definition.features ||
+      snapshot.state.moments.kind() != definition.kind) {
+    return "state: of other features or moments, want the definition's";
+  }
+  return "";
 }
 
 std::string FindProblem(const LedgerRecord& ledger) {

@@ -12,6 +12,7 @@ namespace streamnorm {
 std::string FindProblem(const NormalizerDefinition& definition);
 std::string FindProblem(const NormalizerState& state);
 std::string FindProblem(const LedgerRecord& ledger);
+std::string FindProblem(const SnapshotRecord& snapshot);
 
 }  // namespace streamnorm
 

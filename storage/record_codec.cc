@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "stats/moments.h"
 #include "stats/scaling.h"
+#include "stats/window.h"
 #include "storage/key_codec.h"
 #include "storage/record_checks.h"
 #include "storage/value_format.h"
@@ -22,21 +23,33 @@ namespace streamnorm {
 namespace {
 
 // Each kind of record counts its own versions; read "Versions" in
-// docs/storage_format.md before raising one.
-constexpr uint32_t kDefinitionVersion = 1;
-constexpr uint32_t kStateVersion = 1;
+// docs/storage_format.md before raising one. A definition or a state of plain
+// moments is written as version 1: it needs nothing of version 2.
+constexpr uint32_t kDefinitionVersion = 2;
+constexpr uint32_t kStateVersion = 2;
+constexpr uint32_t kPlainVersion = 1;
+constexpr uint32_t kSnapshotVersion = 1;
+
+// Within a snapshot both are as in version 2, and may be of plain moments.
+constexpr uint32_t kEitherKind = ~uint32_t{0};
 constexpr uint32_t kSessionVersion = 1;
 constexpr uint32_t kLedgerVersion = 1;
 constexpr uint32_t kMetaVersion = 1;
 
 constexpr size_t kStateColumns = 6;
+constexpr size_t kMeanColumns = 2;
 constexpr size_t kStateHeaderSize = 64;
 
 // Which optional columns a state has.
 constexpr uint32_t kHasCounts = 1;
 constexpr uint32_t kHasMissing = 2;
 constexpr uint32_t kHasInfinite = 4;
-constexpr uint32_t kAllParts = kHasCounts | kHasMissing | kHasInfinite;
+constexpr uint32_t kAllCounts = kHasCounts | kHasMissing | kHasInfinite;
+
+// Version 2: how its moments are not plain.
+constexpr uint32_t kHasWindow = 8;
+constexpr uint32_t kMeanOnly = 16;
+constexpr uint32_t kAllParts = kAllCounts | kHasWindow | kMeanOnly;
 
 template <typename Record>
 absl::StatusOr<Record> Checked(std::string_view key, ValueReader* reader,
@@ -127,23 +140,48 @@ void ReadFeatureNames(ValueReader* reader, std::vector<std::string>* names) {
   }
 }
 
+uint32_t VersionFor(const MomentsKind& kind, uint32_t newest) {
+  return kind.plain() ? kPlainVersion : newest;
+}
+
+void WriteWindow(const Window& window, ValueWriter* writer) {
+  writer->Byte(static_cast<uint8_t>(window.kind));
+  writer->Number(window.rows);
+}
+
+Window ReadWindow(ValueReader* reader) {
+  Window window;
+  window.kind = reader->Enum("window.kind", Window::Kind::kWindowRows);
+  window.rows = reader->Number<double>("window.rows");
+  return window;
+}
+
+size_t ColumnsIn(uint32_t parts) {
+  return (parts & kMeanOnly ? kMeanColumns : kStateColumns) +
+         static_cast<size_t>(std::popcount(parts & kAllCounts));
+}
+
 size_t SizeOf(const NormalizerState& state, uint32_t parts) {
-  const auto optional_columns = static_cast<size_t>(std::popcount(parts));
-  return kStateHeaderSize + (kStateColumns + optional_columns) *
-                                sizeof(double) * state.moments.features();
+  return kStateHeaderSize + sizeof(uint8_t) + sizeof(double) +
+         ColumnsIn(parts) * sizeof(double) * state.moments.features();
 }
 
 uint32_t PartsOf(const Moments& moments) {
-  return (moments.feature_counts().empty() ? 0 : kHasCounts) |
+  return (moments.kind().window.fades() ? kHasWindow : 0) |
+         (moments.kind().mean_only ? kMeanOnly : 0) |
+         (moments.feature_counts().empty() ? 0 : kHasCounts) |
          (moments.missing_counts().empty() ? 0 : kHasMissing) |
          (moments.infinite_counts().empty() ? 0 : kHasInfinite);
 }
 
 void WriteColumns(const Moments& m, ValueWriter* writer) {
-  for (const std::span<const double> column :
-       {m.mean(), m.mean_tail(), m.m2(), m.m2_tail(), m.minimum(),
-        m.maximum()}) {
-    writer->Column(column);
+  writer->Column(m.mean());
+  writer->Column(m.mean_tail());
+  if (!m.kind().mean_only) {
+    for (const std::span<const double> column :
+         {m.m2(), m.m2_tail(), m.minimum(), m.maximum()}) {
+      writer->Column(column);
+    }
   }
   writer->Column(std::span<const uint64_t>(m.feature_counts()));
   writer->Column(std::span<const uint64_t>(m.missing_counts()));
@@ -161,10 +199,12 @@ std::vector<uint64_t> ReadCounts(ValueReader* reader, const char* field,
 void ReadColumns(ValueReader* reader, uint32_t parts, Moments* m) {
   reader->Column("mean", m->mean());
   reader->Column("mean_tail", m->mean_tail());
-  reader->Column("m2", m->m2());
-  reader->Column("m2_tail", m->m2_tail());
-  reader->Column("minimum", m->minimum());
-  reader->Column("maximum", m->maximum());
+  if (!m->kind().mean_only) {
+    reader->Column("m2", m->m2());
+    reader->Column("m2_tail", m->m2_tail());
+    reader->Column("minimum", m->minimum());
+    reader->Column("maximum", m->maximum());
+  }
   if (parts & kHasCounts) {
     m->set_feature_counts(ReadCounts(reader, "count", m->features()));
   }
@@ -173,6 +213,93 @@ void ReadColumns(ValueReader* reader, uint32_t parts, Moments* m) {
   }
   if (parts & kHasInfinite) {
     m->set_infinite_counts(ReadCounts(reader, "infinite_count", m->features()));
+  }
+}
+
+void WriteBody(const NormalizerDefinition& definition, uint32_t version,
+               ValueWriter* writer) {
+  writer->Number(definition.features);
+  writer->Number(definition.birth_generation);
+  writer->Number(definition.create_time_us);
+  writer->Number(definition.change_time_us);
+  writer->Byte(definition.frozen);
+  writer->Byte(static_cast<uint8_t>(definition.nonfinite.nan));
+  writer->Byte(static_cast<uint8_t>(definition.nonfinite.infinity));
+  WriteScaling(definition, writer);
+  WriteWarmUp(definition.warm_up, writer);
+  WriteLabels(definition.labels, writer);
+  writer->Number(uint64_t{definition.feature_names.size()});
+  for (const std::string& name : definition.feature_names) writer->String(name);
+  if (version > kPlainVersion) {
+    writer->Byte(definition.kind.mean_only);
+    WriteWindow(definition.kind.window, writer);
+  }
+}
+
+// Fills all but the id.
+void ReadBody(ValueReader* reader, uint32_t version,
+              NormalizerDefinition* definition) {
+  definition->features = reader->Number<uint64_t>("features");
+  definition->birth_generation = reader->Number<uint64_t>("birth_generation");
+  definition->create_time_us = reader->Number<int64_t>("create_time");
+  definition->change_time_us = reader->Number<int64_t>("change_time");
+  definition->frozen = reader->Bool("frozen");
+  definition->nonfinite.nan =
+      reader->Enum("nonfinite.nan", NonfinitePolicy::kReject);
+  definition->nonfinite.infinity =
+      reader->Enum("nonfinite.infinity", NonfinitePolicy::kReject);
+  ReadScaling(reader, definition);
+  ReadWarmUp(reader, &definition->warm_up);
+  ReadLabels(reader, &definition->labels);
+  ReadFeatureNames(reader, &definition->feature_names);
+  if (version > kPlainVersion) {
+    definition->kind.mean_only = reader->Bool("moments");
+    definition->kind.window = ReadWindow(reader);
+    if (version != kEitherKind && definition->kind.plain()) {
+      reader->Fail("version: 2, want 1");
+    }
+  }
+}
+
+void WriteBody(const NormalizerState& state, ValueWriter* writer) {
+  const uint32_t parts = PartsOf(state.moments);
+  writer->Number(parts);
+  writer->Number(uint64_t{state.moments.features()});
+  writer->Number(state.generation);
+  writer->Number(state.revision);
+  writer->Number(state.base_rows);
+  writer->Number(state.update_time_us);
+  writer->Number(state.moments.row_count());
+  if (parts & kHasWindow) WriteWindow(state.moments.kind().window, writer);
+  WriteColumns(state.moments, writer);
+}
+
+// Fills all but the id. In version 1 moments are plain, in version 2 not, and
+// in kEitherKind either.
+void ReadBody(ValueReader* reader, uint32_t version, NormalizerState* state) {
+  const auto parts = reader->Number<uint32_t>("parts");
+  const bool plain = (parts & (kHasWindow | kMeanOnly)) == 0;
+  if (parts > kAllParts ||
+      (version != kEitherKind && plain != (version == kPlainVersion))) {
+    reader->Fail(absl::StrCat("parts: ", parts));
+  }
+  const auto features = reader->Number<uint64_t>("features");
+  state->generation = reader->Number<uint64_t>("generation");
+  state->revision = reader->Number<uint64_t>("revision");
+  state->base_rows = reader->Number<uint64_t>("base_rows");
+  state->update_time_us = reader->Number<int64_t>("update_time");
+  const auto rows = reader->Number<uint64_t>("row_count");
+  MomentsKind kind;
+  kind.mean_only = (parts & kMeanOnly) != 0;
+  if (parts & kHasWindow) {
+    kind.window = ReadWindow(reader);
+    if (!kind.window.fades()) reader->Fail("window.kind: 0, want no window");
+  }
+  if (reader->CanHold("features", features,
+                      ColumnsIn(parts) * sizeof(double))) {
+    state->moments = Moments(static_cast<size_t>(features), kind);
+    state->moments.set_row_count(rows);
+    ReadColumns(reader, parts, &state->moments);
   }
 }
 
@@ -217,19 +344,9 @@ void Encode(std::string_view key, const NormalizerDefinition& definition,
             std::string* value) {
   assert(key == DefinitionKey(definition.id));
   assert(FindProblem(definition).empty());
-  ValueWriter writer(kDefinitionVersion, 0, value);
-  writer.Number(definition.features);
-  writer.Number(definition.birth_generation);
-  writer.Number(definition.create_time_us);
-  writer.Number(definition.change_time_us);
-  writer.Byte(definition.frozen);
-  writer.Byte(static_cast<uint8_t>(definition.nonfinite.nan));
-  writer.Byte(static_cast<uint8_t>(definition.nonfinite.infinity));
-  WriteScaling(definition, &writer);
-  WriteWarmUp(definition.warm_up, &writer);
-  WriteLabels(definition.labels, &writer);
-  writer.Number(uint64_t{definition.feature_names.size()});
-  for (const std::string& name : definition.feature_names) writer.String(name);
+  const uint32_t version = VersionFor(definition.kind, kDefinitionVersion);
+  ValueWriter writer(version, 0, value);
+  WriteBody(definition, version, &writer);
   writer.Finish(key);
 }
 
@@ -240,19 +357,7 @@ absl::StatusOr<NormalizerDefinition> DecodeDefinition(std::string_view key,
   ValueReader reader(key, kDefinitionVersion, value);
   NormalizerDefinition definition;
   definition.id = std::move(parsed->normalizer_id);
-  definition.features = reader.Number<uint64_t>("features");
-  definition.birth_generation = reader.Number<uint64_t>("birth_generation");
-  definition.create_time_us = reader.Number<int64_t>("create_time");
-  definition.change_time_us = reader.Number<int64_t>("change_time");
-  definition.frozen = reader.Bool("frozen");
-  definition.nonfinite.nan =
-      reader.Enum("nonfinite.nan", NonfinitePolicy::kReject);
-  definition.nonfinite.infinity =
-      reader.Enum("nonfinite.infinity", NonfinitePolicy::kReject);
-  ReadScaling(&reader, &definition);
-  ReadWarmUp(&reader, &definition.warm_up);
-  ReadLabels(&reader, &definition.labels);
-  ReadFeatureNames(&reader, &definition.feature_names);
+  ReadBody(&reader, reader.version(), &definition);
   return Checked(key, &reader, std::move(definition));
 }
 
@@ -260,17 +365,10 @@ void Encode(std::string_view key, const NormalizerState& state,
             std::string* value) {
   assert(key == StateKey(state.id));
   assert(FindProblem(state).empty());
-  const uint32_t parts = PartsOf(state.moments);
-  ValueWriter writer(kStateVersion, SizeOf(state, parts), value);
-  writer.Number(parts);
-  writer.Number(uint64_t{state.moments.features()});
-  writer.Number(state.generation);
-  writer.Number(state.revision);
-  writer.Number(state.base_rows);
-  writer.Number(state.update_time_us);
-  writer.Number(state.moments.row_count());
-  assert(value->size() == kStateHeaderSize);
-  WriteColumns(state.moments, &writer);
+  const size_t size = SizeOf(state, PartsOf(state.moments));
+  ValueWriter writer(VersionFor(state.moments.kind(), kStateVersion), size,
+                     value);
+  WriteBody(state, &writer);
   writer.Finish(key);
 }
 
@@ -279,23 +377,9 @@ absl::StatusOr<NormalizerState> DecodeState(std::string_view key,
   absl::StatusOr<ParsedKey> parsed = KeyOf(KeyKind::kState, key);
   if (!parsed.ok()) return parsed.status();
   ValueReader reader(key, kStateVersion, value);
-  const auto parts = reader.Number<uint32_t>("parts");
-  if (parts > kAllParts) reader.Fail(absl::StrCat("parts: ", parts));
-  const auto features = reader.Number<uint64_t>("features");
   NormalizerState state;
   state.id = std::move(parsed->normalizer_id);
-  state.generation = reader.Number<uint64_t>("generation");
-  state.revision = reader.Number<uint64_t>("revision");
-  state.base_rows = reader.Number<uint64_t>("base_rows");
-  state.update_time_us = reader.Number<int64_t>("update_time");
-  const auto rows = reader.Number<uint64_t>("row_count");
-  const size_t columns =
-      kStateColumns + static_cast<size_t>(std::popcount(parts));
-  if (reader.CanHold("features", features, columns * sizeof(double))) {
-    state.moments = Moments(static_cast<size_t>(features));
-    state.moments.set_row_count(rows);
-    ReadColumns(&reader, parts, &state.moments);
-  }
+  ReadBody(&reader, reader.version(), &state);
   return Checked(key, &reader, std::move(state));
 }
 
@@ -347,6 +431,34 @@ absl::StatusOr<LedgerRecord> DecodeLedger(std::string_view key,
   ledger.rows = reader.Number<uint64_t>("rows");
   ReadWindow(&reader, &ledger.window);
   return Checked(key, &reader, std::move(ledger));
+}
+
+void Encode(std::string_view key, const SnapshotRecord& snapshot,
+            std::string* value) {
+  assert(key == SnapshotKey(snapshot.normalizer_id(), snapshot.id));
+  assert(FindProblem(snapshot).empty());
+  ValueWriter writer(kSnapshotVersion,
+                     SizeOf(snapshot.state, PartsOf(snapshot.state.moments)),
+                     value);
+  writer.Number(snapshot.create_time_us);
+  WriteBody(snapshot.definition, kEitherKind, &writer);
+  WriteBody(snapshot.state, &writer);
+  writer.Finish(key);
+}
+
+absl::StatusOr<SnapshotRecord> DecodeSnapshot(std::string_view key,
+                                              std::string_view value) {
+  absl::StatusOr<ParsedKey> parsed = KeyOf(KeyKind::kSnapshot, key);
+  if (!parsed.ok()) return parsed.status();
+  ValueReader reader(key, kSnapshotVersion, value);
+  SnapshotRecord snapshot;
+  snapshot.id = std::move(parsed->snapshot_id);
+  snapshot.definition.id = parsed->normalizer_id;
+  snapshot.state.id = std::move(parsed->normalizer_id);
+  snapshot.create_time_us = reader.Number<int64_t>("create_time");
+  ReadBody(&reader, kEitherKind, &snapshot.definition);
+  ReadBody(&reader, kEitherKind, &snapshot.state);
+  return Checked(key, &reader, std::move(snapshot));
 }
 
 void EncodeHistory(std::string_view key, const HistoryId& history,

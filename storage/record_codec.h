@@ -28,6 +28,8 @@ void Encode(std::string_view key, const SessionRecord& session,
             std::string* value);
 void Encode(std::string_view key, const LedgerRecord& ledger,
             std::string* value);
+void Encode(std::string_view key, const SnapshotRecord& snapshot,
+            std::string* value);
 void EncodeHistory(std::string_view key, const HistoryId& history,
                    std::string* value);
 void EncodeNumber(std::string_view key, uint64_t number, std::string* value);
@@ -40,6 +42,8 @@ absl::StatusOr<SessionRecord> DecodeSession(std::string_view key,
                                             std::string_view value);
 absl::StatusOr<LedgerRecord> DecodeLedger(std::string_view key,
                                           std::string_view value);
+absl::StatusOr<SnapshotRecord> DecodeSnapshot(std::string_view key,
+                                              std::string_view value);
 absl::StatusOr<HistoryId> DecodeHistory(std::string_view key,
                                         std::string_view value);
 absl::StatusOr<uint64_t> DecodeNumber(std::string_view key,

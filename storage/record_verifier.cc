@@ -48,6 +48,15 @@ void RecordVerifier::Add(std::string_view key, std::string_view value) {
       ++report_->sessions;
       return add(DecodeSession(key, value),
                  [&](const auto& record) { sessions_.insert(record.id); });
+    case KeyKind::kSnapshot: {
+      const auto snapshot = DecodeSnapshot(key, value);
+      if (snapshot.ok()) {
+        normalizers_[id].snapshots.push_back(FactsOf(*snapshot));
+      } else {  // the normalizer is none the worse for it
+        report_->Add({id, std::string(snapshot.status().message())});
+      }
+      return;
+    }
     case KeyKind::kMeta:
       break;
   }
@@ -58,6 +67,12 @@ void RecordVerifier::FindContradictions() {
     if (damaged_.contains(id)) continue;
     const std::string problem = FindContradiction(facts, sessions_);
     if (!problem.empty()) report_->Add({id, problem});
+    if (!facts.definition) continue;
+    for (const NormalizerFacts::Snapshot& snapshot : facts.snapshots) {
+      const std::string misfit =
+          FindSnapshotProblem(*facts.definition, snapshot);
+      if (!misfit.empty()) report_->Add({id, misfit});
+    }
   }
 }
 

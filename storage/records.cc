@@ -13,7 +13,8 @@ namespace streamnorm {
 bool CommitBatch::empty() const {
   return deleted_normalizers.empty() && deleted_sessions.empty() &&
          deleted_ledgers.empty() && definitions.empty() && states.empty() &&
-         sessions.empty() && ledgers.empty() && !next_generation.has_value();
+         deleted_snapshots.empty() && snapshots.empty() && sessions.empty() &&
+         ledgers.empty() && !next_generation.has_value();
 }
 
 HistoryId NewHistoryId() {

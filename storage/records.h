@@ -6,6 +6,7 @@
 #include <compare>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -13,6 +14,7 @@
 
 #include "stats/moments.h"
 #include "stats/scaling.h"
+#include "stats/window.h"
 
 namespace streamnorm {
 
@@ -54,6 +56,7 @@ struct NormalizerDefinition {
   ScalingRule scaling;
   NonfinitePolicies nonfinite;
   WarmUp warm_up;
+  MomentsKind kind;  // of the moments, for ever
   std::map<std::string, std::string> labels;
   bool frozen = false;
   uint64_t birth_generation = 0;  // generation it was created with
@@ -94,17 +97,34 @@ struct LedgerRecord {
   bool operator==(const LedgerRecord&) const = default;
 };
 
+// The statistics of a normalizer at one moment, under a name.
+struct SnapshotRecord {
+  std::string id;  // [a-z][a-z0-9._-]{0,127}
+  int64_t create_time_us = 0;
+  // Without feature names and labels: those are the normalizer's.
+  NormalizerDefinition definition;
+  NormalizerState state;
+
+  const std::string& normalizer_id() const { return definition.id; }
+};
+
+// It may be a million features, and never changes.
+using SharedSnapshot = std::shared_ptr<const SnapshotRecord>;
+
 // Everything one atomic write changes. Deletions take effect before the puts
 // of the same batch.
 struct CommitBatch {
-  std::vector<std::string> deleted_normalizers;  // with state and ledgers
-  std::vector<SessionId> deleted_sessions;       // without ledgers
+  // With state, ledgers and snapshots.
+  std::vector<std::string> deleted_normalizers;
+  std::vector<SessionId> deleted_sessions;  // without ledgers
   std::vector<std::pair<std::string, SessionId>> deleted_ledgers;
+  std::vector<std::pair<std::string, std::string>> deleted_snapshots;
 
   std::vector<NormalizerDefinition> definitions;
   std::vector<NormalizerState> states;
   std::vector<SessionRecord> sessions;
   std::vector<LedgerRecord> ledgers;
+  std::vector<SharedSnapshot> snapshots;
 
   // The generation the next create or reset will take, if it changed.
   std::optional<uint64_t> next_generation;

@@ -17,7 +17,7 @@ namespace streamnorm {
 namespace {
 
 // Raised together with the version of any record (docs/storage_format.md).
-constexpr uint64_t kStoreFormat = 1;
+constexpr uint64_t kStoreFormat = 2;
 
 // Reads the record under `key` with `decode` into `*result`. Absent and damaged
 // records are for `*meta`; an error is for the caller.

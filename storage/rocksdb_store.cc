@@ -83,8 +83,8 @@ class RocksdbStore : public StatisticsStore {
  private:
   rocksdb::Status AddDeletions(const CommitBatch& batch,
                                rocksdb::WriteBatch* writes);
-  rocksdb::Status DeleteLedgers(const std::string& normalizer_id,
-                                rocksdb::WriteBatch* writes);
+  rocksdb::Status DeleteAll(const std::string& prefix,
+                            rocksdb::WriteBatch* writes);
   absl::Status CheckSpace(uint64_t bytes) const;
   absl::Status ResumeWhenThereIsSpace();
   bool IsOnlyOutOfSpace(const rocksdb::Status& status) const;
@@ -129,6 +129,20 @@ absl::Status LoadRecord(std::string_view key, std::string_view value,
       return AddRecord(DecodeLedger(key, value), id, builder);
     case KeyKind::kSession:
       return AddRecord(DecodeSession(key, value), "", builder);
+    case KeyKind::kSnapshot: {
+      auto snapshot = DecodeSnapshot(key, value);
+      if (absl::IsFailedPrecondition(snapshot.status())) {
+        return snapshot.status();
+      }
+      if (snapshot.ok()) {
+        builder->Add(
+            std::make_shared<const SnapshotRecord>(*std::move(snapshot)));
+      } else {
+        builder->AddDamaged(id, {parsed->snapshot_id,
+                                 std::string(snapshot.status().message())});
+      }
+      break;
+    }
     case KeyKind::kMeta:
       break;  // read when the store was opened
   }
@@ -153,10 +167,9 @@ absl::StatusOr<StoreContents> RocksdbStore::Load() {
 }
 
 // One by one: range deletions are the less trodden path of RocksDB, and a
-// normalizer has few ledgers.
-rocksdb::Status RocksdbStore::DeleteLedgers(const std::string& normalizer_id,
-                                            rocksdb::WriteBatch* writes) {
-  const std::string prefix = LedgerPrefix(normalizer_id);
+// normalizer has few ledgers and snapshots.
+rocksdb::Status RocksdbStore::DeleteAll(const std::string& prefix,
+                                        rocksdb::WriteBatch* writes) {
   const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(CheckedRead()));
   for (it->Seek(prefix); it->Valid() && it->key().starts_with(prefix);
        it->Next()) {
@@ -172,13 +185,17 @@ rocksdb::Status RocksdbStore::AddDeletions(const CommitBatch& batch,
   for (const std::string& id : batch.deleted_normalizers) {
     if (status.ok()) status = writes->Delete(DefinitionKey(id));
     if (status.ok()) status = writes->Delete(StateKey(id));
-    if (status.ok()) status = DeleteLedgers(id, writes);
+    if (status.ok()) status = DeleteAll(LedgerPrefix(id), writes);
+    if (status.ok()) status = DeleteAll(SnapshotPrefix(id), writes);
   }
   for (const SessionId& id : batch.deleted_sessions) {
     if (status.ok()) status = writes->Delete(SessionKey(id));
   }
   for (const auto& [id, session] : batch.deleted_ledgers) {
     if (status.ok()) status = writes->Delete(LedgerKey(id, session));
+  }
+  for (const auto& [id, snapshot] : batch.deleted_snapshots) {
+    if (status.ok()) status = writes->Delete(SnapshotKey(id, snapshot));
   }
   return status;
 }
@@ -196,6 +213,9 @@ rocksdb::Status AddPuts(const CommitBatch& batch, rocksdb::WriteBatch* writes) {
   for (const auto& s : batch.sessions) put(SessionKey(s.id), s);
   for (const auto& l : batch.ledgers) {
     put(LedgerKey(l.normalizer_id, l.session), l);
+  }
+  for (const auto& p : batch.snapshots) {
+    put(SnapshotKey(p->normalizer_id(), p->id), *p);
   }
   if (batch.next_generation && status.ok()) {
     EncodeNumber(kNextGenerationKey, *batch.next_generation, &value);

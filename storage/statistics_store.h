@@ -20,6 +20,12 @@ struct QuarantinedNormalizer {
   std::string reason;
 };
 
+// A snapshot that can't be served, while its normalizer can.
+struct DamagedSnapshot {
+  std::string id;
+  std::string reason;
+};
+
 // All that a store remembers.
 struct StoreContents {
   HistoryId history_id{};
@@ -30,6 +36,8 @@ struct StoreContents {
     NormalizerDefinition definition;
     NormalizerState state;
     std::vector<LedgerRecord> ledgers;
+    std::vector<SharedSnapshot> snapshots;  // in the order of their ids
+    std::vector<DamagedSnapshot> damaged_snapshots;
   };
   std::vector<Normalizer> normalizers;  // in the order of their ids
   std::vector<SessionRecord> sessions;

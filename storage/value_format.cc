@@ -27,6 +27,9 @@ std::string NameOf(std::string_view key) {
       case KeyKind::kLedger:
         return absl::StrCat("ledger of ", normalizer, " for session ",
                             HexOf(parsed->session.bytes));
+      case KeyKind::kSnapshot:
+        return absl::StrCat("snapshot of ", normalizer, ": ",
+                            parsed->snapshot_id);
       case KeyKind::kSession:
         return absl::StrCat("session ", HexOf(parsed->session.bytes));
       case KeyKind::kMeta:
@@ -82,8 +85,8 @@ ValueReader::ValueReader(std::string_view key, uint32_t newest_version,
   if (ok() && checksum != ValueChecksum(key, rest_)) {
     Fail("checksum: does not match the bytes");
   }
-  const auto version = Number<uint32_t>("version");
-  if (ok()) CheckVersion(version, newest_version);
+  version_ = Number<uint32_t>("version");
+  if (ok()) CheckVersion(version_, newest_version);
 }
 
 void ValueReader::CheckVersion(uint32_t version, uint32_t newest_version) {

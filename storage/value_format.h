@@ -75,6 +75,7 @@ class ValueReader {
               std::string_view value);
 
   bool ok() const { return status_.ok(); }
+  uint32_t version() const { return version_; }
   size_t remaining() const { return rest_.size(); }
 
   template <typename T>
@@ -124,6 +125,7 @@ class ValueReader {
   std::string_view key_;
   std::string_view rest_;
   std::string_view taken_;
+  uint32_t version_ = 0;
   absl::Status status_;
 };
 

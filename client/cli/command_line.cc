@@ -293,4 +293,15 @@ std::string IdOf(const std::string& text) {
   return std::string(absl::StripPrefix(text, "normalizers/"));
 }
 
+absl::StatusOr<v1::Normalizer> GetReadable(Client* client,
+                                           const std::string& text) {
+  const std::string id = IdOf(text);
+  const size_t end = id.find("/snapshots/");
+  auto normalizer = client->GetNormalizer(id.substr(0, end));
+  if (normalizer.ok() && end != std::string::npos) {
+    normalizer->set_name(absl::StrCat("normalizers/", id));
+  }
+  return normalizer;
+}
+
 }  // namespace streamnorm

@@ -74,6 +74,11 @@ std::string MoreThanZero(const std::string& text);
 // "x" of "x" and of "normalizers/x".
 std::string IdOf(const std::string& text);
 
+// The normalizer `text`, or the one that the snapshot `text` ("x/snapshots/y")
+// is of, under the name that is to be read from.
+absl::StatusOr<v1::Normalizer> GetReadable(Client* client,
+                                           const std::string& text);
+
 }  // namespace streamnorm
 
 #endif  // STREAMNORM_CLIENT_CLI_COMMAND_LINE_H_

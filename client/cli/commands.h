@@ -8,6 +8,7 @@ namespace streamnorm {
 // Each adds its commands to `*line`, which outlives nothing of theirs.
 void AddCreateCommand(CommandLine* line);
 void AddResourceCommands(CommandLine* line);  // get list reset ... delete
+void AddSnapshotCommand(CommandLine* line);
 void AddStatsCommand(CommandLine* line);
 void AddNormalizeCommands(CommandLine* line);    // normalize denormalize
 void AddServerCommands(CommandLine* line);       // health info version

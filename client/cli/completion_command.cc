@@ -143,6 +143,7 @@ void AddAllCommands(CommandLine* line) {
   AddCreateCommand(line);
   AddStatsCommand(line);
   AddResourceCommands(line);
+  AddSnapshotCommand(line);
   AddNormalizeCommands(line);
   AddServerCommands(line);
   AddMaintenanceCommands(line);

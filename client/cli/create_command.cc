@@ -35,6 +35,9 @@ struct Flags {
   std::string prior_mean;
   std::string prior_variance;
   double prior_rows = 0;
+  std::optional<double> window_rows;
+  std::optional<double> half_life_rows;
+  std::string moments;
   std::vector<std::string> labels;
   bool if_not_exists = false;
   bool validate_only = false;
@@ -147,6 +150,20 @@ absl::Status SetWarmUp(const Flags& flags, v1::WarmUp* warm_up) {
   return SetPrior(flags, warm_up);
 }
 
+absl::Status SetWindow(const Flags& flags, v1::Normalizer* normalizer) {
+  if (flags.window_rows && flags.half_life_rows) {
+    return UsageError("create: want one of --window-rows and --half-life-rows");
+  }
+  if (flags.window_rows) {
+    normalizer->mutable_window()->set_window_rows(*flags.window_rows);
+  }
+  if (flags.half_life_rows) {
+    normalizer->mutable_window()->set_half_life_rows(*flags.half_life_rows);
+  }
+  if (flags.moments == "mean") normalizer->set_moments(v1::Normalizer::MEAN);
+  return absl::OkStatus();
+}
+
 absl::Status SetLabels(const Flags& flags, v1::Normalizer* normalizer) {
   for (const std::string& label : flags.labels) {
     const size_t equals = label.find('=');
@@ -171,6 +188,7 @@ absl::StatusOr<v1::CreateNormalizerRequest> MakeRequest(const Flags& flags) {
   if (auto s = SetWarmUp(flags, normalizer->mutable_warm_up()); !s.ok()) {
     return s;
   }
+  if (auto s = SetWindow(flags, normalizer); !s.ok()) return s;
   if (auto s = SetLabels(flags, normalizer); !s.ok()) return s;
   return request;
 }
@@ -265,6 +283,23 @@ void AddScalingOptions(CLI::App* command, Flags* flags) {
                     "Don't divide by the standard deviation");
 }
 
+void AddWindowOptions(CLI::App* command, Flags* flags) {
+  command
+      ->add_option("--window-rows", flags->window_rows,
+                   "Rows fade: each counts 1 - 1/N as much after the next one "
+                   "(default: all count alike)")
+      ->option_text("N");
+  command
+      ->add_option("--half-life-rows", flags->half_life_rows,
+                   "The same, said by when they count half")
+      ->option_text("N");
+  command
+      ->add_option("--moments", flags->moments,
+                   "What is kept: mean-and-variance (default) or mean")
+      ->option_text("KIND")
+      ->check(CLI::IsMember({"mean-and-variance", "mean"}));
+}
+
 void AddPolicyOptions(CLI::App* command, Flags* flags) {
   command
       ->add_option("--nan", flags->nan,
@@ -313,6 +348,7 @@ void AddCreateCommand(CommandLine* line) {
       ->required();
   AddFeatureOptions(command, flags.get());
   AddScalingOptions(command, flags.get());
+  AddWindowOptions(command, flags.get());
   AddPolicyOptions(command, flags.get());
   command
       ->add_option("--label", flags->labels,

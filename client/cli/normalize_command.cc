@@ -155,7 +155,7 @@ absl::StatusOr<v1::Normalizer> CreateFor(Client* client, const Flags& flags,
 absl::StatusOr<std::unique_ptr<RowsSource>> OpenSource(
     Client* client, const Flags& flags, const RowsSourceOptions& options,
     std::unique_ptr<ByteSource> bytes, RowsJob* job) {
-  auto normalizer = client->GetNormalizer(IdOf(flags.id));
+  auto normalizer = GetReadable(client, flags.id);
   const bool create = absl::IsNotFound(normalizer.status()) && flags.create;
   if (!normalizer.ok() && !create) return normalizer.status();
   auto source = OpenRows(std::move(bytes), options);

@@ -33,6 +33,18 @@ std::string DescribeWarmUp(const v1::WarmUp& warm_up) {
                       v1::WarmUp::Answer_Name(answer));
 }
 
+std::string DescribeWindow(const v1::Window& window) {
+  switch (window.length_case()) {
+    case v1::Window::kHalfLifeRows:
+      return absl::StrCat("half-life of ", window.half_life_rows(), " rows");
+    case v1::Window::kWindowRows:
+      return absl::StrCat(window.window_rows(), " rows");
+    case v1::Window::LENGTH_NOT_SET:
+      break;
+  }
+  return "cumulative";
+}
+
 std::string DescribeLabels(const v1::Normalizer& normalizer) {
   const std::map<std::string, std::string> sorted(normalizer.labels().begin(),
                                                   normalizer.labels().end());
@@ -101,6 +113,8 @@ Table DescribeNormalizer(const v1::Normalizer& normalizer) {
   add("rows", normalizer.row_count());
   add("revision", normalizer.revision());
   add("scaling", DescribeScaling(normalizer.scaling()));
+  add("window", DescribeWindow(normalizer.window()));
+  if (normalizer.moments() == v1::Normalizer::MEAN) add("moments", "mean");
   add("nonfinite", DescribePolicy(normalizer.nonfinite()));
   add("warm-up", DescribeWarmUp(normalizer.warm_up()));
   add("frozen", YesNo(normalizer.frozen()));

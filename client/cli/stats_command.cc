@@ -42,7 +42,7 @@ absl::StatusOr<StatisticsTable> Query(const Globals& globals,
                                       const Flags& flags) {
   auto client = Connect(globals);
   if (!client.ok()) return client.status();
-  const auto normalizer = (*client)->GetNormalizer(IdOf(flags.id));
+  const auto normalizer = GetReadable(client->get(), flags.id);
   if (!normalizer.ok()) return normalizer.status();
   const auto indices = SelectFeatures(flags, *normalizer);
   if (!indices.ok()) return indices.status();

@@ -54,8 +54,8 @@ TEST(UsageTest, HelpIsOnStdoutAndNamesTheCommands) {
 TEST(UsageTest, EveryCommandHasHelpThatFitsATerminal) {
   for (const char* command :
        {"create", "get", "list", "stats", "normalize", "denormalize", "reset",
-        "freeze", "unfreeze", "delete", "health", "info", "backup", "verify",
-        "demo", "completion", "version"}) {
+        "freeze", "unfreeze", "delete", "snapshot", "health", "info", "backup",
+        "verify", "demo", "completion", "version"}) {
     const Finished help = RunStreamnorm({command, "--help"});
     EXPECT_EQ(help.code, 0) << command;
     std::istringstream lines(help.out);
@@ -245,6 +245,47 @@ TEST_F(CommandTest, OutputThatIsNoTerminalHasNoEscapes) {
        std::vector<Arguments>{{"list"}, {"get", "x"}, {"stats", "x"}}) {
     EXPECT_THAT(Out(arguments), Not(HasSubstr("\x1b")));
   }
+}
+
+TEST_F(CommandTest, AWindowAndTheMeanOnlyAreCreatedAndShown) {
+  Out({"create", "x", "--features", "2", "--window-rows", "100"});
+  EXPECT_THAT(Out({"get", "x"}), HasSubstr("100 rows"));
+  EXPECT_THAT(Out({"get", "x", "-o", "ndjson"}),
+              HasSubstr("\"window_rows\":100"));
+  Out({"create", "y", "--features", "2", "--half-life-rows", "7", "--moments",
+       "mean"});
+  EXPECT_THAT(Out({"get", "y"}), HasSubstr("half-life of 7 rows"));
+  EXPECT_THAT(Out({"get", "y", "-o", "ndjson"}),
+              HasSubstr("\"moments\":\"MEAN\""));
+  EXPECT_EQ(Run({"create", "z", "--features", "2", "--window-rows", "1"}).code,
+            2);
+  EXPECT_EQ(Run({"create", "z", "--features", "2", "--window-rows", "9",
+                 "--half-life-rows", "9"})
+                .code,
+            2);
+}
+
+TEST_F(CommandTest, SnapshotsAreCreatedListedAndDeleted) {
+  Out({"create", "x", "--features", "1"});
+  Out({"normalize", "x", "--mode", "update"}, "1\n2\n");
+  Out({"snapshot", "create", "x", "a", "b"});
+  EXPECT_EQ(Out({"snapshot", "list", "x", "-o", "name"}), "a\nb\n");
+  EXPECT_THAT(Out({"snapshot", "list", "x"}), StartsWith("NAME  ROWS"));
+  EXPECT_THAT(Out({"snapshot", "list", "x", "-o", "json"}),
+              HasSubstr("\"row_count\": \"2\""));
+  EXPECT_EQ(Run({"snapshot", "create", "x", "a"}).code, 6);
+  Out({"normalize", "x", "--mode", "update"}, "100\n");
+  EXPECT_THAT(Out({"stats", "x/snapshots/a", "-o", "csv"}),
+              HasSubstr("\n0,,2,1.5,0.25,"));
+  EXPECT_EQ(Out({"normalize", "x/snapshots/a", "--mode", "only"}, "1\n2\n"),
+            "-1\n1\n");
+  EXPECT_EQ(Out({"denormalize", "x/snapshots/a"}, "-1\n1\n"), "1\n2\n");
+  EXPECT_EQ(Run({"normalize", "x/snapshots/a"}, "1\n2\n").code, 1);
+  Out({"snapshot", "delete", "x", "a"});
+  EXPECT_EQ(Run({"snapshot", "delete", "x", "a"}).code, 3);
+  EXPECT_EQ(Out({"snapshot", "list", "x", "-o", "name"}), "b\n");
+  EXPECT_EQ(Run({"snapshot", "create", "x"}).code, 2);
+  EXPECT_EQ(Run({"snapshot", "list", "none"}).code, 3);
 }
 
 TEST_F(CommandTest, AFrozenNormalizerCountsNothingUntilItIsUnfrozen) {

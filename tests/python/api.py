@@ -10,7 +10,8 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from streamnorm.v1 import (admin_service_pb2, admin_service_pb2_grpc,
                            normalizer_pb2, normalizer_service_pb2,
-                           normalizer_service_pb2_grpc, tensor_pb2)
+                           normalizer_service_pb2_grpc, snapshot_pb2,
+                           tensor_pb2)
 
 pb = normalizer_service_pb2
 Normalizer = normalizer_pb2.Normalizer
@@ -254,6 +255,22 @@ class Client:
     def merge(self, name, count, mean, m2, **fields):
         return self.call("MergeMoments",
                          merge_request(name, count, mean, m2, **fields))
+
+    def snapshot(self, name, snapshot_id, **fields):
+        return self.call("CreateSnapshot", snapshot_pb2.CreateSnapshotRequest(
+            parent=name, snapshot_id=snapshot_id, **fields))
+
+    def get_snapshot(self, name):
+        return self.call("GetSnapshot",
+                         snapshot_pb2.GetSnapshotRequest(name=name))
+
+    def list_snapshots(self, name, **fields):
+        return self.call("ListSnapshots", snapshot_pb2.ListSnapshotsRequest(
+            parent=name, **fields))
+
+    def delete_snapshot(self, name, **fields):
+        return self.call("DeleteSnapshot", snapshot_pb2.DeleteSnapshotRequest(
+            name=name, **fields))
 
     def statistics(self, name, view=pb.GetStatisticsRequest.COLUMNS,
                    read_mask=(), **selection):

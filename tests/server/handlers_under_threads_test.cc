@@ -240,7 +240,8 @@ TEST(HandlersUnderThreadsTest, ResetAndDeleteRaceWithFourWriters) {
   const auto stored = service.Stored();
   ASSERT_TRUE(stored.ok());
   ASSERT_EQ(stored->normalizers.size(), 1u);
-  const auto& [definition, state, ledgers] = stored->normalizers[0];
+  const auto& [definition, state, ledgers, kept, damaged] =
+      stored->normalizers[0];
   uint64_t ledger_rows = 0;
   for (const LedgerRecord& ledger : ledgers) ledger_rows += ledger.rows;
   EXPECT_EQ(state.moments.row_count(), told.rows);
@@ -419,7 +420,8 @@ TEST(HandlersUnderThreadsTest, EveryRpcBesideEveryOther) {
   const auto stored = service.Stored();
   ASSERT_TRUE(stored.ok());
   EXPECT_TRUE(stored->sessions.empty());
-  for (const auto& [definition, state, ledgers] : stored->normalizers) {
+  for (const auto& [definition, state, ledgers, kept, damaged] :
+       stored->normalizers) {
     EXPECT_TRUE(ledgers.empty()) << definition.id;
     EXPECT_EQ(state.moments.row_count(), state.base_rows) << definition.id;
   }

@@ -181,7 +181,8 @@ class Service {
 
 // row_count = base_rows + the rows of the ledgers, each of a living session.
 void ExpectConsistent(const StoreContents& contents) {
-  for (const auto& [definition, state, ledgers] : contents.normalizers) {
+  for (const auto& [definition, state, ledgers, kept, damaged] :
+       contents.normalizers) {
     uint64_t rows = state.base_rows;
     for (const LedgerRecord& ledger : ledgers) {
       rows += ledger.rows;
@@ -230,7 +231,8 @@ TEST_F(SessionEndTest, AnIdleSessionEndsAndItsRowsStay) {
   const StoreContents stored = service.Stored();
   EXPECT_TRUE(stored.sessions.empty());
   ASSERT_EQ(stored.normalizers.size(), 2) << "a refused update creates none";
-  for (const auto& [definition, state, ledgers] : stored.normalizers) {
+  for (const auto& [definition, state, ledgers, kept, damaged] :
+       stored.normalizers) {
     EXPECT_TRUE(ledgers.empty());
     EXPECT_EQ(state.base_rows, 2);
     EXPECT_EQ(state.moments.row_count(), 2);
@@ -338,7 +340,8 @@ TEST_F(SessionEndTest, ASessionEndedBesideADamagedNormalizerNeverComesBack) {
   const StoreContents stored = service.Stored();
   EXPECT_TRUE(stored.sessions.empty());
   ASSERT_EQ(stored.normalizers.size(), 2);
-  for (const auto& [definition, state, ledgers] : stored.normalizers) {
+  for (const auto& [definition, state, ledgers, kept, damaged] :
+       stored.normalizers) {
     EXPECT_TRUE(ledgers.empty()) << definition.id;
     EXPECT_EQ(state.base_rows, 2) << definition.id;
   }

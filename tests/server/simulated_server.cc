@@ -62,7 +62,9 @@ Life::Life(StatisticsStore* store)
       handler_({Limits(), false, contents_.history_id, contents_.incarnation},
                &registry_, &sessions_, &queue_, &committer_),
       session_handler_(contents_.history_id, contents_.incarnation, &registry_,
-                       &sessions_, &queue_, &committer_) {
+                       &sessions_, &queue_, &committer_),
+      snapshot_handler_(Limits().max_message_bytes, &registry_, &queue_,
+                        &committer_) {
   EXPECT_TRUE(contents_.quarantined.empty())
       << "a normalizer and its sessions contradict each other";
   registry_.Restore(contents_, &sessions_);

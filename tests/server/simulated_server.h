@@ -18,6 +18,7 @@
 #include "server/registry.h"
 #include "server/session_handler.h"
 #include "server/sessions.h"
+#include "server/snapshot_handler.h"
 #include "storage/statistics_store.h"
 
 namespace streamnorm {
@@ -62,11 +63,13 @@ class Life {
  public:
   explicit Life(StatisticsStore* store);
 
-  // Handler or SessionHandler.
+  // Handler, SessionHandler or SnapshotHandler.
   template <typename H>
   H& Get() {
     if constexpr (std::is_same_v<H, Handler>) {
       return handler_;
+    } else if constexpr (std::is_same_v<H, SnapshotHandler>) {
+      return snapshot_handler_;
     } else {
       return session_handler_;
     }
@@ -81,6 +84,7 @@ class Life {
   Committer committer_;
   Handler handler_;
   SessionHandler session_handler_;
+  SnapshotHandler snapshot_handler_;
 };
 
 // Carries calls to whatever life they arrive in, and answers back: late, twice,

@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -83,6 +84,7 @@ class World {
         if (random_() % 3 == 0) return Commit(faults);
         if (faults && random_() % 12 == 0) Crash();
         if (faults && random_() % 40 == 0) Reset();
+        if (faults && random_() % 10 == 0) CreateSnapshot();
         return;
       case 5:
       case 6:
@@ -110,6 +112,33 @@ class World {
         });
   }
 
+  // Someone keeps the statistics as they are, and perhaps no longer once he
+  // has heard of it. A repeated message may make again what was deleted.
+  void CreateSnapshot() {
+    v1::CreateSnapshotRequest request;
+    request.set_parent(
+        SimNormalizerName(static_cast<int>(random_() % kSimNormalizers)));
+    request.set_snapshot_id(absl::StrCat("s", snapshots_made_++));
+    network_.Call(&SnapshotHandler::CreateSnapshot, request,
+                  [this](const absl::Status& status, const v1::Snapshot& made) {
+                    if (absl::IsAlreadyExists(status)) return;
+                    ASSERT_TRUE(status.ok()) << status;
+                    if (!heard_of_.insert(made.name()).second) return;
+                    promised_snapshots_[made.name()] = made;
+                    if (random_() % 3 == 0) DeleteSnapshot(made.name());
+                  });
+  }
+  void DeleteSnapshot(const std::string& name) {
+    promised_snapshots_.erase(name);
+    v1::DeleteSnapshotRequest request;
+    request.set_name(name);
+    network_.Call(
+        &SnapshotHandler::DeleteSnapshot, request,
+        [](const absl::Status& status, const google::protobuf::Empty&) {
+          ASSERT_TRUE(status.ok() || absl::IsNotFound(status)) << status;
+        });
+  }
+
   // Perhaps the server dies in the middle of it: then nobody is answered.
   void Commit(bool faults) {
     const size_t answers = network_.answers();
@@ -132,6 +161,7 @@ class World {
 
   void CheckPromises();
   void CheckPromises(const StoreContents::Normalizer& normalizer, int n) const;
+  void CheckSnapshots(const StoreContents& contents) const;
   void CheckCounts() const;
   void CheckCounts(const NormalizerState& state, int n) const;
 
@@ -142,6 +172,9 @@ class World {
   std::vector<SimJob> jobs_;
   int resets_left_ = 0;
   std::map<std::string, uint64_t> promised_generations_;  // by name
+  int snapshots_made_ = 0;
+  std::map<std::string, v1::Snapshot> promised_snapshots_;
+  std::set<std::string> heard_of_;
 };
 
 int NumberOf(const StoreContents::Normalizer& normalizer) {
@@ -161,6 +194,27 @@ void World::CheckPromises() {
   ASSERT_EQ(contents.normalizers.size(), kSimNormalizers);
   for (const auto& normalizer : contents.normalizers) {
     CheckPromises(normalizer, NumberOf(normalizer));
+  }
+  CheckSnapshots(contents);
+}
+
+// As they were answered; none has rows that the store never had.
+void World::CheckSnapshots(const StoreContents& contents) const {
+  std::map<std::string, SharedSnapshot> found;
+  for (const auto& normalizer : contents.normalizers) {
+    EXPECT_TRUE(normalizer.damaged_snapshots.empty());
+    for (const SharedSnapshot& snapshot : normalizer.snapshots) {
+      const std::string name =
+          SnapshotName(normalizer.definition.id, snapshot->id);
+      EXPECT_LE(snapshot->state.revision, normalizer.state.revision) << name;
+      found[name] = snapshot;
+    }
+  }
+  for (const auto& [name, promised] : promised_snapshots_) {
+    ASSERT_EQ(found.count(name), 1u) << name << " is gone";
+    const NormalizerState& state = found[name]->state;
+    EXPECT_EQ(state.revision, promised.revision()) << name;
+    EXPECT_EQ(state.moments.row_count(), promised.row_count()) << name;
   }
 }
 

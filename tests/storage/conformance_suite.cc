@@ -298,6 +298,81 @@ TEST_P(StoreConformance, StateOfAnotherWidthIsQuarantined) {
               ElementsAre(Quarantined("layer3", "2 features, want 3")));
 }
 
+TEST_P(StoreConformance, MomentsOfAnotherKindAreQuarantined) {
+  CommitBatch batch = BatchOf("layer3", 1, 4);
+  batch.definitions[0].scaling.method = ScalingMethod::kStandard;
+  batch.definitions[0].kind.window = {Window::Kind::kHalfLifeRows, 7};
+  Write(batch);
+  EXPECT_THAT(ContentsAfterReopen().quarantined,
+              ElementsAre(Quarantined("layer3", "state: of another window")));
+}
+
+TEST_P(StoreConformance, EveryKindOfMomentsComesBack) {
+  CommitBatch batch = BatchOf("layer3", 1, 4);
+  MomentsKind& kind = batch.definitions[0].kind;
+  kind = {{Window::Kind::kWindowRows, 100}, true};
+  batch.definitions[0].scaling.method = ScalingMethod::kStandard;
+  Moments moments(2, kind);
+  moments.Merge(batch.states[0].moments);
+  batch.states[0].moments = moments;
+  Write(batch);
+  const StoreContents contents = ContentsAfterReopen();
+  ASSERT_THAT(Find(contents, "layer3"), NotNull());
+  EXPECT_EQ(Find(contents, "layer3")->definition, batch.definitions[0]);
+  EXPECT_TRUE(SameState(Find(contents, "layer3")->state, batch.states[0]));
+}
+
+TEST_P(StoreConformance, SnapshotsComeBackUntilTheyAreDeleted) {
+  CommitBatch batch = BatchOf("layer3", 1, 4);
+  for (const char* id : {"a", "b", "c"}) {
+    batch.snapshots.push_back(std::make_shared<const SnapshotRecord>(
+        SnapshotOf("layer3", id, batch.states[0])));
+  }
+  Write(batch);
+  CommitBatch deletion;
+  deletion.deleted_snapshots = {{"layer3", "b"}, {"layer3", "c"}};
+  deletion.snapshots = {batch.snapshots[2]};  // made again
+  Write(deletion);
+  const StoreContents contents = ContentsAfterReopen();
+  const StoreContents::Normalizer* found = Find(contents, "layer3");
+  ASSERT_THAT(found, NotNull());
+  ASSERT_THAT(found->snapshots, SizeIs(2));
+  EXPECT_TRUE(SameSnapshot(*found->snapshots[0], *batch.snapshots[0]));
+  EXPECT_TRUE(SameSnapshot(*found->snapshots[1], *batch.snapshots[2]));
+}
+
+TEST_P(StoreConformance, DeletedNormalizerTakesItsSnapshotsAlong) {
+  CommitBatch batch = BatchOf("layer3", 1, 4);
+  batch.snapshots.push_back(std::make_shared<const SnapshotRecord>(
+      SnapshotOf("layer3", "a", batch.states[0])));
+  CommitBatch other = BatchOf("layer3.b", 2, 4);
+  other.snapshots.push_back(std::make_shared<const SnapshotRecord>(
+      SnapshotOf("layer3.b", "a", other.states[0])));
+  Write(batch);
+  Write(other);
+  CommitBatch deletion;
+  deletion.deleted_normalizers = {"layer3"};
+  Write(deletion);
+  Write(BatchOf("layer3", 1, 4));
+  const StoreContents contents = ContentsAfterReopen();
+  ASSERT_THAT(Find(contents, "layer3"), NotNull());
+  EXPECT_THAT(Find(contents, "layer3")->snapshots, IsEmpty());
+  ASSERT_THAT(Find(contents, "layer3.b"), NotNull());
+  EXPECT_THAT(Find(contents, "layer3.b")->snapshots, SizeIs(1));
+}
+
+TEST_P(StoreConformance, SnapshotOfAnotherWidthIsDamagedAlone) {
+  CommitBatch batch = BatchOf("layer3", 1, 4);
+  batch.snapshots.push_back(std::make_shared<const SnapshotRecord>(
+      SnapshotOf("layer3", "a", StateOf("layer3", 3, 4))));
+  Write(batch);
+  const StoreContents contents = ContentsAfterReopen();
+  EXPECT_THAT(contents.quarantined, IsEmpty());
+  ASSERT_THAT(Find(contents, "layer3"), NotNull());
+  EXPECT_THAT(Find(contents, "layer3")->snapshots, IsEmpty());
+  EXPECT_THAT(Find(contents, "layer3")->damaged_snapshots, SizeIs(1));
+}
+
 TEST_P(StoreConformance, GenerationBeforeBirthIsQuarantined) {
   CommitBatch batch = BatchOf("layer3", 1, 4);
   batch.states[0].generation = batch.definitions[0].birth_generation - 1;

@@ -49,6 +49,37 @@ NormalizerState StateWithCounts() {
   return state;
 }
 
+// Of moments that are not plain.
+NormalizerState StateOfKind(const std::string& id, const MomentsKind& kind) {
+  NormalizerState state = PlainState(id);
+  const Moments plain = state.moments;
+  Moments& m = state.moments;
+  m = Moments(3, kind);
+  m.set_row_count(10);
+  std::copy_n(plain.mean().begin(), 3, m.mean().begin());
+  std::copy_n(plain.mean_tail().begin(), 3, m.mean_tail().begin());
+  m.set_feature_counts({10, 1, 9});
+  m.set_missing_counts({0, 9, 1});
+  if (kind.mean_only) return state;
+  std::copy_n(plain.m2().begin(), 3, m.m2().begin());
+  std::copy_n(plain.m2_tail().begin(), 3, m.m2_tail().begin());
+  std::copy_n(plain.minimum().begin(), 3, m.minimum().begin());
+  std::copy_n(plain.maximum().begin(), 3, m.maximum().begin());
+  return state;
+}
+
+constexpr MomentsKind kFading = {{Window::Kind::kWindowRows, 1000}, false};
+constexpr MomentsKind kMeanOnly = {{}, true};
+constexpr MomentsKind kFadingMean = {{Window::Kind::kHalfLifeRows, 69.5}, true};
+
+NormalizerDefinition DefinitionOfKind(const std::string& id,
+                                      const MomentsKind& kind) {
+  NormalizerDefinition definition = DefinitionOf(id, 3);
+  definition.scaling.method = ScalingMethod::kStandard;
+  definition.kind = kind;
+  return definition;
+}
+
 NormalizerDefinition PlainDefinition() {
   NormalizerDefinition definition;
   definition.id = std::string("a");
@@ -75,6 +106,9 @@ LedgerRecord FullLedger() {
 bool Same(const NormalizerState& a, const NormalizerState& b) {
   return SameState(a, b);
 }
+bool Same(const SnapshotRecord& a, const SnapshotRecord& b) {
+  return SameSnapshot(a, b);
+}
 template <typename T>
 bool Same(const T& a, const T& b) {
   return a == b;
@@ -83,7 +117,7 @@ bool Same(const T& a, const T& b) {
 template <typename Record, typename Decode>
 GoldenValue ValueOf(const std::string& name, const std::string& key,
                     const Record& record, Decode decode) {
-  GoldenValue golden{name, key, "", nullptr, nullptr};
+  GoldenValue golden{name, key};
   Encode(key, record, &golden.value);
   golden.decode = [decode](std::string_view k, std::string_view value) {
     return decode(k, value).status();
@@ -96,8 +130,7 @@ GoldenValue ValueOf(const std::string& name, const std::string& key,
 }
 
 GoldenValue NumberValue() {
-  GoldenValue golden{"incarnation", std::string(kIncarnationKey), "", nullptr,
-                     nullptr};
+  GoldenValue golden{"incarnation", std::string(kIncarnationKey)};
   constexpr uint64_t kNumber = 0x1122334455667788;
   EncodeNumber(golden.key, kNumber, &golden.value);
   golden.decode = [](std::string_view key, std::string_view value) {
@@ -111,7 +144,7 @@ GoldenValue NumberValue() {
 }
 
 GoldenValue HistoryValue() {
-  GoldenValue golden{"history", std::string(kHistoryKey), "", nullptr, nullptr};
+  GoldenValue golden{"history", std::string(kHistoryKey)};
   const HistoryId history = SessionNamed(0x5a).bytes;
   EncodeHistory(golden.key, history, &golden.value);
   golden.decode = [](std::string_view key, std::string_view value) {
@@ -126,15 +159,52 @@ GoldenValue HistoryValue() {
 
 }  // namespace
 
+namespace {
+
+GoldenValue Since(int format, uint32_t newest_version, GoldenValue golden) {
+  golden.format = format;
+  golden.newest_version = newest_version;
+  return golden;
+}
+
+GoldenValue DefinitionValue(int format, const std::string& name,
+                            const NormalizerDefinition& definition) {
+  return Since(format, 2,
+               ValueOf(name, DefinitionKey(definition.id), definition,
+                       DecodeDefinition));
+}
+
+GoldenValue StateValue(int format, const std::string& name,
+                       const NormalizerState& state) {
+  return Since(format, 2,
+               ValueOf(name, StateKey(state.id), state, DecodeState));
+}
+
+GoldenValue SnapshotValue(int format, const std::string& name,
+                          const SnapshotRecord& snapshot) {
+  return Since(format, 1,
+               ValueOf(name, SnapshotKey(snapshot.normalizer_id(), snapshot.id),
+                       snapshot, DecodeSnapshot));
+}
+
+}  // namespace
+
 std::vector<GoldenValue> GoldenValues() {
   return {
-      ValueOf("definition", DefinitionKey("layer3"), DefinitionOf("layer3", 3),
-              DecodeDefinition),
-      ValueOf("definition_plain", DefinitionKey("a"), PlainDefinition(),
-              DecodeDefinition),
-      ValueOf("state", StateKey("layer3"), PlainState("layer3"), DecodeState),
-      ValueOf("state_counts", StateKey("gappy.state"), StateWithCounts(),
-              DecodeState),
+      DefinitionValue(1, "definition", DefinitionOf("layer3", 3)),
+      DefinitionValue(1, "definition_plain", PlainDefinition()),
+      DefinitionValue(2, "definition_window", DefinitionOfKind("w", kFading)),
+      DefinitionValue(2, "definition_mean", DefinitionOfKind("m", kMeanOnly)),
+      StateValue(1, "state", PlainState("layer3")),
+      StateValue(1, "state_counts", StateWithCounts()),
+      StateValue(2, "state_window", StateOfKind("w", kFading)),
+      StateValue(2, "state_mean", StateOfKind("m", kMeanOnly)),
+      StateValue(2, "state_window_mean", StateOfKind("x", kFadingMean)),
+      SnapshotValue(2, "snapshot",
+                    SnapshotOf("layer3", "epoch.1", PlainState("layer3"))),
+      SnapshotValue(
+          2, "snapshot_window_mean",
+          SnapshotOf("x", "y", StateOfKind("x", kFadingMean), kFadingMean)),
       ValueOf("session", SessionKey(SessionNamed(1)), SessionOf(1, 9),
               DecodeSession),
       ValueOf("ledger", LedgerKey("layer3", SessionNamed(0xa5)), FullLedger(),
@@ -144,6 +214,21 @@ std::vector<GoldenValue> GoldenValues() {
       NumberValue(),
       HistoryValue(),
   };
+}
+
+CommitBatch GoldenFormat2Batch() {
+  CommitBatch batch;
+  batch.definitions = {DefinitionOfKind("w", kFading),
+                       DefinitionOfKind("m", kMeanOnly)};
+  batch.states = {StateOfKind("w", kFading), StateOfKind("m", kMeanOnly)};
+  for (NormalizerState& state : batch.states) state.base_rows = 10;
+  const auto snapshot = [&](const std::string& id, const MomentsKind& kind) {
+    batch.snapshots.push_back(std::make_shared<const SnapshotRecord>(
+        SnapshotOf(id, "epoch.1", StateOfKind(id, kind), kind)));
+  };
+  snapshot("m", kMeanOnly);
+  snapshot("w", kFading);
+  return batch;
 }
 
 CommitBatch GoldenTableBatch() {

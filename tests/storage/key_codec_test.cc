@@ -33,6 +33,9 @@ TEST(KeyCodecTest, KeysHaveTheDocumentedBytes) {
             "ab" +
                 session);
   EXPECT_EQ(SessionKey(SessionNamed(7)), "E" + session);
+  EXPECT_EQ(SnapshotKey("ab", "cd"),
+            "P\x02"
+            "abcd");
 }
 
 TEST(KeyCodecTest, EveryKeyIsParsedBack) {
@@ -51,6 +54,13 @@ TEST(KeyCodecTest, EveryKeyIsParsedBack) {
     EXPECT_EQ(ledger->kind, KeyKind::kLedger);
     EXPECT_EQ(ledger->normalizer_id, id);
     EXPECT_EQ(ledger->session, SessionNamed(0));
+    for (const std::string& name : {std::string("b"), kLongestId}) {
+      const auto snapshot = ParseKey(SnapshotKey(id, name));
+      ASSERT_TRUE(snapshot.ok());
+      EXPECT_EQ(snapshot->kind, KeyKind::kSnapshot);
+      EXPECT_EQ(snapshot->normalizer_id, id);
+      EXPECT_EQ(snapshot->snapshot_id, name);
+    }
   }
   const absl::StatusOr<ParsedKey> session =
       ParseKey(SessionKey(SessionNamed(255)));

@@ -34,7 +34,8 @@ bool SameBytes(std::span<const double> a, std::span<const double> b) {
 }
 
 bool SameMoments(const Moments& a, const Moments& b) {
-  return a.row_count() == b.row_count() && SameBytes(a.mean(), b.mean()) &&
+  return a.row_count() == b.row_count() && a.kind() == b.kind() &&
+         SameBytes(a.mean(), b.mean()) &&
          SameBytes(a.mean_tail(), b.mean_tail()) && SameBytes(a.m2(), b.m2()) &&
          SameBytes(a.m2_tail(), b.m2_tail()) &&
          SameBytes(a.minimum(), b.minimum()) &&
@@ -117,6 +118,25 @@ CommitBatch BatchOf(const std::string& id, uint8_t session, uint64_t rows) {
   batch.sessions.push_back(SessionOf(session));
   batch.ledgers.push_back(LedgerOf(id, session, rows));
   return batch;
+}
+
+SnapshotRecord SnapshotOf(const std::string& id, const std::string& snapshot,
+                          const NormalizerState& state,
+                          const MomentsKind& kind) {
+  SnapshotRecord record{snapshot, 1'700'000'000'000'002,
+                        DefinitionOf(id, state.moments.features()), state};
+  record.definition.feature_names.clear();
+  record.definition.labels.clear();
+  record.definition.kind = kind;
+  if (!kind.plain()) {
+    record.definition.scaling.method = ScalingMethod::kStandard;
+  }
+  return record;
+}
+
+bool SameSnapshot(const SnapshotRecord& a, const SnapshotRecord& b) {
+  return a.id == b.id && a.create_time_us == b.create_time_us &&
+         a.definition == b.definition && SameState(a.state, b.state);
 }
 
 bool SameState(const NormalizerState& a, const NormalizerState& b) {

@@ -31,6 +31,13 @@ LedgerRecord LedgerOf(const std::string& id, uint8_t session, uint64_t rows);
 CommitBatch BatchOf(const std::string& id, uint8_t session, uint64_t rows);
 
 // The same to the last bit; doubles that differ in sign of zero differ.
+// `id` of the normalizer, whose state and definition (without names and labels)
+// it has.
+SnapshotRecord SnapshotOf(const std::string& id, const std::string& snapshot,
+                          const NormalizerState& state,
+                          const MomentsKind& kind = {});
+
+bool SameSnapshot(const SnapshotRecord& a, const SnapshotRecord& b);
 bool SameState(const NormalizerState& a, const NormalizerState& b);
 
 // The loaded normalizer, or null.

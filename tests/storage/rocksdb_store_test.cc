@@ -183,7 +183,7 @@ TEST_F(RocksdbStoreTest, UnwritableDirectoryIsDenied) {
 TEST_F(RocksdbStoreTest, NewerStoreFormatIsRefusedAndLeftAlone) {
   Keep(BatchOf("layer3", 1, 4));
   Change(std::string(kFormatKey),
-         [](std::string* value) { EncodeNumber(kFormatKey, 2, value); });
+         [](std::string* value) { EncodeNumber(kFormatKey, 3, value); });
   const auto before = AllFiles();
   const absl::Status status = Open(/*accept_data_loss=*/true).status();
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
@@ -468,13 +468,37 @@ TEST_F(RocksdbStoreTest, RecordOfANewerVersionFailsTheLoad) {
   KeepTwoNormalizers();
   const std::string key = StateKey("bad");
   Change(key, [&](std::string* value) {
-    (*value)[8] = 2;
+    (*value)[8] = 3;
     const uint64_t checksum = ValueChecksum(key, value->substr(8));
     value->replace(0, 8, reinterpret_cast<const char*>(&checksum), 8);
   });
   store_ = MustOpen();
   const absl::Status status = store_->Load().status();
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+}
+
+TEST_F(RocksdbStoreTest, DamagedSnapshotLeavesItsNormalizerAlone) {
+  CommitBatch batch = BatchOf("layer3", 1, 4);
+  for (const char* id : {"bad", "good"}) {
+    batch.snapshots.push_back(std::make_shared<const SnapshotRecord>(
+        SnapshotOf("layer3", id, batch.states[0])));
+  }
+  Keep(batch);
+  Change(SnapshotKey("layer3", "bad"),
+         [](std::string* value) { value->back() ^= 1; });
+  const StoreContents contents = MustLoad();
+  EXPECT_THAT(contents.quarantined, IsEmpty());
+  const StoreContents::Normalizer* found = Find(contents, "layer3");
+  ASSERT_THAT(found, NotNull());
+  ASSERT_EQ(found->snapshots.size(), 1u);
+  EXPECT_EQ(found->snapshots[0]->id, "good");
+  ASSERT_EQ(found->damaged_snapshots.size(), 1u);
+  EXPECT_EQ(found->damaged_snapshots[0].id, "bad");
+  EXPECT_THAT(found->damaged_snapshots[0].reason,
+              HasSubstr("snapshot of normalizers/layer3: bad: checksum"));
+  const auto report = store_->Verify({});
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->damaged_count, 1u);
 }
 
 TEST_F(RocksdbStoreTest, UnknownKeyIsDataLoss) {
@@ -533,10 +557,30 @@ TEST_F(GoldenDatabaseTest, StillOpensWithAllThatIsInIt) {
   }
 }
 
+TEST_F(GoldenDatabaseTest, ThatOfFormat2StillOpensWithAllThatIsInIt) {
+  CopyDirectory(STREAMNORM_TEST_DATA "/storage_v2/database", options_.data_dir);
+  const StoreContents contents = MustLoad();
+  EXPECT_THAT(contents.quarantined, IsEmpty());
+  EXPECT_EQ(contents.normalizers.size(), 4u);
+  const CommitBatch batch = GoldenFormat2Batch();
+  for (size_t i = 0; i < batch.states.size(); ++i) {
+    const StoreContents::Normalizer* found = Find(contents, batch.states[i].id);
+    ASSERT_THAT(found, NotNull());
+    EXPECT_EQ(found->definition, batch.definitions[i]);
+    EXPECT_TRUE(SameState(found->state, batch.states[i]));
+  }
+  for (const SharedSnapshot& snapshot : batch.snapshots) {
+    const auto* found = Find(contents, snapshot->normalizer_id());
+    ASSERT_EQ(found->snapshots.size(), 1u);
+    EXPECT_TRUE(SameSnapshot(*found->snapshots[0], *snapshot));
+  }
+}
+
 // Run by hand, once per format; STREAMNORM_CHILD_ARGUMENT is the new directory.
 TEST_F(GoldenDatabaseTest, DISABLED_IsWritten) {
   options_.data_dir = ChildArgument();
   Keep(GoldenTableBatch());
+  Keep(GoldenFormat2Batch());
   Keep(GoldenLogBatch());
   for (const auto& entry : fs::directory_iterator(DatabasePath())) {
     const std::string name = entry.path().filename();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import pathlib
@@ -71,12 +72,36 @@ def _load(path: str) -> Any:
 
 
 _library: Optional[Any] = None
+_connected_by = 0  # the process that first did
+
+
+@contextlib.contextmanager
+def connecting() -> Iterator[None]:
+    """Around sn_connect. The library's gRPC (which is not grpcio's) reads the
+    variable when it is first used. Its fork handlers crash processes that
+    fork; without them a fork doesn't touch it, as long as the child keeps away
+    from it, which `find` sees to."""
+    global _connected_by
+    if _connected_by:
+        yield
+        return
+    _connected_by = os.getpid()
+    variable = "GRPC_ENABLE_FORK_SUPPORT"
+    before = os.environ.get(variable, "")
+    os.environ[variable] = "0"
+    try:
+        yield
+    finally:
+        os.environ[variable] = before
 
 
 def find(required: bool = False) -> Optional[Any]:
     """The library of STREAMNORM_C_LIBRARY, beside the package or of the loader;
-    None if there is none and it is not `required`."""
+    None if there is none and it is not `required`, and in a child of a process
+    that used it: threads of its gRPC don't come along in a fork."""
     global _library
+    if _connected_by not in (0, os.getpid()):
+        return None
     if _library is not None:
         return _library
     named = os.environ.get("STREAMNORM_C_LIBRARY")

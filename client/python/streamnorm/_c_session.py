@@ -9,7 +9,7 @@ from typing import Any, Deque, List, Optional
 
 import numpy as np
 
-from ._c_library import CError, COptions
+from ._c_library import CError, COptions, connecting
 from ._errors import ENDING, DeadlineExceeded, Error, not_sent
 from ._exchange import Exchange
 from ._types import ANSWER, Answer, Mode, Pending, Target
@@ -34,8 +34,9 @@ class CTransport:
         options = COptions(request_timeout_ms=max(1, int(timeout * 1000)),
                            no_lane=not use_lane)
         error = CError()
-        self.pointer = library.sn_connect(address.encode(), byref(options),
-                                          byref(error))
+        with connecting():
+            self.pointer = library.sn_connect(
+                address.encode(), byref(options), byref(error))
         if not self.pointer:
             raise error.to_error()
 

@@ -31,7 +31,8 @@ def connect(address: Optional[str] = None, *, resume: Optional[bytes] = None,
     `resume`: the token of a `barrier`, to go on from there.
     `timeout`: seconds that a call tries, reconnecting as needed.
     `transport`: "c" (libstreamnorm.so), "grpc" (grpcio), or "auto": "c" where
-    the library is found; default: STREAMNORM_TRANSPORT, or "auto".
+    the library is found; default: STREAMNORM_TRANSPORT, or "auto". A forked
+    child of a process that used the library takes grpcio.
     `lane`: take the socket past gRPC where the server offers it ("c" only).
     `name`: who this is, for people who read the server's log.
 
@@ -119,11 +120,12 @@ class Client:
         """The lock is held."""
         self._check_open()
         if self._transport is None:
+            connection = self._connection  # grpcio comes first: see _c_library
             library = None
             if self._transport_kind != "grpc":
                 library = _c_library.find(self._transport_kind == "c")
             self._transport = (
-                GrpcTransport(self._connection) if library is None else
+                GrpcTransport(connection) if library is None else
                 CTransport(library, self.address, self._timeout, self._lane))
         return self._transport
 
