@@ -12,8 +12,7 @@ from torch import Tensor
 from .._client import Client
 from .._exchange import Exchange
 from .._normalizer import Normalizer
-from ._background import Background
-from ._function import merge_shared
+from ._background import Background, merge_slots
 
 # Averages of a layer's gradient: E[g], E[gy], E[y], E[yy].
 AVERAGES = 4
@@ -58,6 +57,7 @@ class Slot:
         self.gradients = gradients
         self.window = window
         self.grad_window = grad_window
+        self.begin = 0          # of its columns in those of the group
         self.rows = 0           # in statistics
         self.revision = 0
         self.forward_rows = 0   # in batch, not merged yet
@@ -152,6 +152,7 @@ class Group:
             if hasattr(slot, name):
                 view.copy_(getattr(slot, name))
             setattr(slot, name, view)
+            slot.begin = begin
             begin += slot.features
         return whole
 
@@ -212,19 +213,11 @@ class Group:
             self._exchanges[key] = exchange
         return exchange
 
-    def merge_own(self, rows: Dict[Slot, int], batch: Tensor) -> None:
-        """Counts own rows here, weighed as if all workers had sent as many."""
+    def count_own(self, rows: Dict[Slot, int], batch: Tensor) -> None:
+        """Own rows, here only, weighed as if all workers had sent as many."""
         shares = {slot: share_of(n * self.workers, slot.rows, slot.window)
                   for slot, n in rows.items()}
-        if len(set(shares.values())) == 1 and len(rows) == len(self.slots):
-            merge_shared(self.statistics, batch, next(iter(shares.values())))
-        else:
-            begin = 0
-            for slot in self.slots:
-                part = batch[:, begin:begin + slot.features]
-                begin += slot.features
-                if slot in rows:
-                    merge_shared(slot.statistics, part, shares[slot])
+        merge_slots(self, shares, batch, self.statistics)
         for slot, n in rows.items():
             slot.rows += n * self.workers
 
