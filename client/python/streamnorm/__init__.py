@@ -20,6 +20,7 @@ __path__ = _pkgutil.extend_path(__path__, __name__)
 # Read when grpc is imported.
 _os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
 
+from . import _fork  # noqa: E402, F401  before grpc
 from ._client import Client, connect  # noqa: E402
 from ._errors import (Aborted, AlreadyExists, Cancelled,  # noqa: E402
                       DataLoss, DeadlineExceeded, Error, FailedPrecondition,

@@ -3,7 +3,9 @@ the child begins anew. Threads and connections don't come along."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import time
 import weakref
 from typing import Any, List
 
@@ -11,6 +13,11 @@ from ._errors import Error
 
 # How long a fork waits for a call of another thread.
 WAIT_SECONDS = 5
+
+# gRPC stops its threads before a fork, but doesn't wait until they are gone. A
+# lock of Abseil's that one still holds on its way out stays locked in the child
+# for ever: seen on a machine with more work than cores.
+THREADS_END_SECONDS = 0.01
 
 _clients: Any = weakref.WeakSet()
 _locked: List[Any] = []
@@ -50,5 +57,19 @@ def _in_child() -> None:
         client._forget()
 
 
+@ctypes.CFUNCTYPE(None)
+def _let_threads_end() -> None:
+    time.sleep(THREADS_END_SECONDS)
+
+
+def _register_in_c() -> None:
+    """The handlers of the C library run last registered first: ours, which is
+    older than gRPC's, after it."""
+    register_atfork = getattr(ctypes.CDLL(None), "__register_atfork", None)
+    if register_atfork is not None:  # glibc's pthread_atfork
+        register_atfork(_let_threads_end, None, None, None)
+
+
+_register_in_c()
 os.register_at_fork(before=_before, after_in_parent=_in_parent,
                     after_in_child=_in_child)
