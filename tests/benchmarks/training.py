@@ -20,7 +20,7 @@ from torch import nn
 import streamnorm
 import streamnorm.torch as sn
 
-RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+RATES = (1e-3, 3e-3, 1e-2)
 TRAIN_ROWS, TEST_ROWS = 3000, 2000
 PRIMING_ROWS = 128
 
@@ -278,7 +278,7 @@ def main():
     parser.add_argument("suites", nargs="*", default=[], metavar="SUITE",
                         help="three, eight, scale, workers, digits")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with streamnorm.connect(":memory:") as client:

@@ -453,3 +453,37 @@ def test_an_unnamed_layer_is_its_own(shared):
     first(batch_of(1, 4))
     sn.sync(first)
     assert shared.normalizer(first.name).n_samples_seen_ == 4
+
+
+def test_what_a_parent_counted_a_forked_child_does_not_send(shared):
+    layer = layer_of(shared)
+    layer(batch_of(1, 4)).sum().backward()  # not sent yet
+
+    def child():
+        layer(batch_of(2, 2)).sum().backward()
+        sn.sync(layer)
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
+    layer(batch_of(3, 4))
+    sn.sync(layer)
+    assert shared.normalizer(layer.name).n_samples_seen_ == 10
+
+
+def test_a_refused_batch_is_not_sent_again(shared):
+    good, bad = layer_of(shared), layer_of(shared)
+    for step in range(2):
+        bad(good(batch_of(step, 4)))
+    sn.sync(good)
+    good(batch_of(5, 4))
+    x = batch_of(6, 4)
+    x[1, 2] = math.inf
+    bad(x)
+    with pytest.raises(streamnorm.Error):
+        sn.sync(bad)
+    for layer in (good, bad):
+        sn.sync(layer)
+    assert shared.normalizer(good.name).n_samples_seen_ == 12
+    assert shared.normalizer(bad.name).n_samples_seen_ == 8

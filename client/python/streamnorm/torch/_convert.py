@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Iterable, Iterator, Union
+from typing import Any, Dict, Iterable, Iterator, Union
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch.nn import functional
 from .._client import Client
 from ._layers import StreamNorm1d, StreamNorm2d, _StreamNorm
 
-REPLACED = {nn.BatchNorm1d: StreamNorm1d, nn.BatchNorm2d: StreamNorm2d}
+REPLACED: Dict[Any, Any] = {nn.BatchNorm1d: StreamNorm1d, nn.BatchNorm2d: StreamNorm2d}
 
 
 class CenteredLinear(nn.Linear):
@@ -40,7 +40,8 @@ def convert(model: nn.Module, client: Union[Client, str, None] = None,
     replacement = _replacement(model, client, prefix, options)
     if replacement is not None:
         return replacement
-    before = None
+    before: Any = None
+    child: Any
     for name, child in list(model.named_children()):
         path = f"{prefix}.{name}"
         if type(child) in REPLACED and center and type(before) is nn.Linear \
@@ -52,9 +53,9 @@ def convert(model: nn.Module, client: Union[Client, str, None] = None,
     return model
 
 
-def _replacement(norm: nn.Module, client: Any, path: str,
+def _replacement(norm: Any, client: Any, path: str,
                  options: Any) -> Any:
-    layer_type = REPLACED.get(type(norm))  # type: ignore[call-overload]
+    layer_type = REPLACED.get(type(norm))
     if layer_type is None:
         return None
     weight = norm.weight if norm.affine else norm.running_mean

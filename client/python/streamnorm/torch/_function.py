@@ -98,9 +98,10 @@ class StreamNormFunction(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Optional[Tensor],
-                bias: Optional[Tensor], slot: "Slot", eps: float, clip: float,
-                regression: bool) -> Tensor:
+    def forward(  # type: ignore[override]
+            ctx: Any, x: Tensor, weight: Optional[Tensor],
+            bias: Optional[Tensor], slot: "Slot", eps: float, clip: float,
+            regression: bool) -> Tensor:
         slot.begin_forward(x.shape[0])
         values = x if x.dtype is slot.dtype else x.to(slot.dtype)
         ctx.small = slot.on_host and x.dim() == 2 and \

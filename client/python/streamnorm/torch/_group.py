@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
+import os
 from typing import Any, Dict, List, Optional
 
 import numpy as np
@@ -47,6 +47,15 @@ class Slot:
     host_averages: np.ndarray
     host_batch_averages: np.ndarray
 
+    dtype: torch.dtype
+    begin: int          # of its columns in those of the group
+    rows: int           # in statistics
+    revision: int
+    forward_rows: int   # in batch, not merged yet
+    backward_rows: int  # in batch_averages, likewise
+    on_host: bool
+    retired: bool       # its layer is gone
+
     def __init__(self, group: "Group", normalizer: Normalizer,
                  gradients: Optional[Normalizer], window: Optional[float],
                  grad_window: float) -> None:
@@ -57,16 +66,17 @@ class Slot:
         self.gradients = gradients
         self.window = window
         self.grad_window = grad_window
-        self.begin = 0          # of its columns in those of the group
-        self.rows = 0           # in statistics
-        self.revision = 0
-        self.forward_rows = 0   # in batch, not merged yet
-        self.backward_rows = 0  # in batch_averages, likewise
+        self.begin = self.rows = self.revision = 0
+        self.forward_rows = self.backward_rows = 0
+        self.retired = False
         self._shares: Dict[int, float] = {}
 
     @property
     def features(self) -> int:
         return self.normalizer.features
+
+    def retire(self) -> None:
+        self.retired = True
 
     def begin_forward(self, rows: int) -> None:
         """`batch` is about to be written: a new step, if it was before."""
@@ -104,8 +114,8 @@ class Group:
 
     def __init__(self, client: Client, dtype: torch.dtype,
                  device: torch.device, background: bool, workers: int) -> None:
-        # (The client knows the group, not the other way round.)
-        self._client = weakref.ref(client)
+        self.pid = os.getpid()
+        self._client = client
         self.dtype = dtype
         self.device = device
         self.workers = workers
@@ -117,16 +127,12 @@ class Group:
     def add(self, normalizer: Normalizer, gradients: Optional[Normalizer],
             window: Optional[float], grad_window: float) -> Slot:
         self.flush()
+        self.slots = [slot for slot in self.slots if not slot.retired]
         slot = Slot(self, normalizer, gradients, window, grad_window)
         self.slots.append(slot)
         self._lay_out()
         pull(slot)
         return slot
-
-    def remove(self, slot: Slot) -> None:
-        self.flush()
-        self.slots.remove(slot)
-        self._lay_out()
 
     def _lay_out(self) -> None:
         """All slots' statistics side by side, so that they are merged, and
@@ -184,20 +190,22 @@ class Group:
             exchange.mean[i][:] = mean
             np.multiply(variance, float(slot.forward_rows),
                         out=exchange.m2[i])
+            # (Before the call: if it fails, they were sent or are lost, and it
+            # says which. Never twice.)
+            slot.forward_rows = 0
         for i, slot in enumerate(backward, len(forward)):
             exchange.count[i] = slot.backward_rows
             exchange.mean[i][:] = slot.batch_averages.cpu().numpy().reshape(-1)
+            slot.backward_rows = 0
         exchange.run()
         for i, slot in enumerate(forward):
             answer = exchange.answer(i)
             slot.take_statistics(answer.row_count, answer.revision,
                                  exchange.out_mean[i],
                                  exchange.out_variance[i])
-            slot.forward_rows = 0
         for i, slot in enumerate(backward, len(forward)):
             slot.take_averages(exchange.answer(i).row_count,
                                exchange.out_mean[i])
-            slot.backward_rows = 0
 
     def exchange_of(self, forward: List[Slot],
                     backward: List[Slot]) -> Exchange:
@@ -207,9 +215,7 @@ class Group:
             normalizers = [slot.normalizer for slot in forward]
             normalizers += [slot.gradients for slot in backward
                             if slot.gradients is not None]
-            client = self._client()
-            assert client is not None  # its normalizers hold it
-            exchange = client.exchange_of(normalizers)
+            exchange = self._client.exchange_of(normalizers)
             self._exchanges[key] = exchange
         return exchange
 
@@ -232,14 +238,12 @@ def pull(slot: Slot) -> None:
         slot.take_averages(known.row_count, known.mean)
 
 
-_groups: "weakref.WeakKeyDictionary[Client, Dict[Any, Group]]" = \
-    weakref.WeakKeyDictionary()
-
-
 def group_of(client: Client, dtype: torch.dtype, device: torch.device,
              background: bool, workers: int) -> Group:
-    groups = _groups.setdefault(client, {})
-    key = (dtype, device, background, workers)
+    """That of this process: a forked child begins anew."""
+    groups = client.__dict__.setdefault("_torch_groups", {})
+    key = (os.getpid(), dtype, device, background, workers)
     if key not in groups:
         groups[key] = Group(client, dtype, device, background, workers)
-    return groups[key]
+    group: Group = groups[key]
+    return group

@@ -6,6 +6,7 @@ import copy
 import math
 import os
 import uuid
+import weakref
 from typing import Any, Dict, Optional, Tuple, Union
 
 import torch
@@ -110,7 +111,7 @@ class _StreamNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self._check(x)
         if self.training:
-            slot = self._slot or self._attach(x)
+            slot = self._own_slot() or self._attach(x)
             self._batches += 1
             return StreamNormFunction.apply(
                 x, self.weight, self.bias, slot, self.eps,
@@ -139,13 +140,34 @@ class _StreamNorm(nn.Module):
 
     # The server.
 
+    def _own_slot(self) -> Optional[Slot]:
+        """Not a parent's: what it counted is not ours to send."""
+        slot = self._slot
+        if slot is not None and slot.group.pid != os.getpid():
+            slot = self._slot = None
+        return slot
+
+    def _detach(self) -> None:
+        if self._slot is not None:
+            self._slot.retire()
+            self._slot = None
+
+    def _send(self) -> None:
+        """What was counted is on the server, and its statistics are here."""
+        slot = self._own_slot()
+        if slot is not None:
+            slot.group.flush()
+        self._write_buffers()
+
     def _attach(self, x: Tensor) -> Slot:
         """Finds or creates the normalizers, and what they know."""
         client = client_of(self._client)
         dtype = self.running_mean.dtype
         if dtype in (torch.float16, torch.bfloat16):
             dtype = torch.float32
-        window = {} if self.window is None else {"window_rows": self.window}
+        window: Dict[str, Any] = {}
+        if self.window is not None:
+            window["window_rows"] = self.window
         normalizer = client.normalizer(self.name, self.num_features,
                                        "batchnorm", epsilon=self.eps, **window)
         gradients = None
@@ -162,6 +184,7 @@ class _StreamNorm(nn.Module):
             slot.statistics[1].copy_(self.running_var)
             slot.rows = 1
         self._slot = slot
+        weakref.finalize(self, slot.retire)
         return slot
 
     def _is_trained(self) -> bool:
@@ -169,27 +192,24 @@ class _StreamNorm(nn.Module):
 
     def _pull(self) -> None:
         """The statistics of a normalizer that others train. Never writes."""
-        if self._slot is None:
-            client = client_of(self._client)
-            known = client.normalizer(self.name).statistics()
-            if known.row_count:
-                self.running_mean.copy_(torch.from_numpy(known.mean))
-                self.running_var.copy_(torch.from_numpy(known.variance))
-                self._known = True
+        known = client_of(self._client).normalizer(self.name).statistics()
+        if known.row_count:
+            self.running_mean.copy_(torch.from_numpy(known.mean))
+            self.running_var.copy_(torch.from_numpy(known.variance))
+            self._known = True
 
     def sync(self) -> None:
         """When it returns, the server has counted every batch, and the layer
         has its statistics. In evaluation it only reads."""
-        if self._slot is None:
-            self._known = False
-            self._pull()
-            return
-        self._slot.group.flush()
-        pull(self._slot)
+        slot = self._own_slot()
+        if slot is None:
+            return self._pull()
+        slot.group.flush()
+        pull(slot)
         self._write_buffers()
 
     def _write_buffers(self) -> None:
-        slot = self._slot
+        slot = self._own_slot()
         self.num_batches_tracked += self._batches
         self._batches = 0
         if slot is not None and slot.rows:
@@ -200,16 +220,13 @@ class _StreamNorm(nn.Module):
     # Modules.
 
     def train(self, mode: bool = True) -> "_StreamNorm":
-        if self.training and not mode and self._slot is not None:
-            self._slot.group.flush()
-            self._write_buffers()
+        if self.training and not mode:
+            self._send()
         return super().train(mode)  # type: ignore[return-value]
 
     def _save_to_state_dict(self, destination: Any, prefix: str,
                             keep_vars: bool) -> None:
-        if self._slot is not None:
-            self._slot.group.flush()
-            self._write_buffers()
+        self._send()
         super()._save_to_state_dict(  # type: ignore[no-untyped-call]
             destination, prefix, keep_vars)
         # Not a key: BatchNorm loads this too.
@@ -224,20 +241,16 @@ class _StreamNorm(nn.Module):
             *args, **kwargs)
         self._batches = 0
         self._known = False
-        self._slot = None
+        self._detach()
 
     def _apply(self, fn: Any) -> "_StreamNorm":
         """To another device or type: what was counted is sent first."""
-        if self._slot is not None:
-            self._slot.group.flush()
-            self._write_buffers()
-            self._slot = None
+        self._send()
+        self._detach()
         return super()._apply(fn)  # type: ignore[no-untyped-call]
 
     def __getstate__(self) -> Dict[str, Any]:
-        if self._slot is not None:
-            self._slot.group.flush()
-            self._write_buffers()
+        self._send()
         return {**self.__dict__, "_slot": None}
 
     def __deepcopy__(self, memo: Any) -> "_StreamNorm":
