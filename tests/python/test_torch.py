@@ -4,7 +4,9 @@ import copy
 import io
 import math
 import multiprocessing
+import pathlib
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -487,3 +489,12 @@ def test_a_refused_batch_is_not_sent_again(shared):
         sn.sync(layer)
     assert shared.normalizer(good.name).n_samples_seen_ == 12
     assert shared.normalizer(bad.name).n_samples_seen_ == 8
+
+
+def test_the_manual_says_what_works(shared_server, capsys):
+    manual = pathlib.Path(__file__).parents[2] / "docs" / "torch.md"
+    block = re.search(r"```python\n(.*?)```", manual.read_text(), re.S)[1]
+    code = block.replace("127.0.0.1:50051", shared_server.address)
+    assert code != block
+    exec(code, {})
+    assert capsys.readouterr().out == "torch.Size([64, 10])\n"
