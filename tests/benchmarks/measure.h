@@ -20,7 +20,8 @@ struct Timing {
   int rounds = 5;
   double seconds = 1;
   double warm_up_seconds = 0.1;
-  std::string only = {};  // rows of the transport suite whose names contain this
+  std::string only =
+      {};  // rows of the transport suite whose names contain this
 };
 
 using LoadClients = std::vector<std::unique_ptr<LoadClient>>;
