@@ -115,7 +115,7 @@ std::optional<grpc::Status> NormalizeStreamCall::Advance() {
     StartWrite(pending_.front()->exchange.answer());
   }
   const bool over = reads_over_ || draining_ || broken_;
-  if (!over && !(writing_ && pending_.size() == 1)) StartNextRead();
+  if (!over && !IsNextReadLater()) StartNextRead();
   if (!over || !pending_.empty() || writing_) return std::nullopt;
   finished_ = true;
   if (reads_over_) return grpc::Status::OK;
@@ -123,6 +123,12 @@ std::optional<grpc::Status> NormalizeStreamCall::Advance() {
   return ToGrpcStatus(
       MakeError(Reason::kShuttingDown,
                 "the server is shutting down; connect again and resume"));
+}
+
+// While the only answer, a small one, leaves: two operations at a time cost
+// gRPC more than the wait (4x32, one in flight: 0.78 of an echo, not 0.74).
+bool NormalizeStreamCall::IsNextReadLater() const {
+  return writing_ && pending_.size() == 1 && pending_bytes_ <= kMaxSpareBytes;
 }
 
 void NormalizeStreamCall::StartNextRead() {

@@ -52,6 +52,7 @@ class NormalizeStreamCall
   // Starts what can be started now. The call is to be finished, as the last
   // act and without the lock, if this returns a status.
   std::optional<grpc::Status> Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool IsNextReadLater() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void StartNextRead() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void FinishIf(const std::optional<grpc::Status>& status);
 
