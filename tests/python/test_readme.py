@@ -8,8 +8,6 @@ import sys
 
 import pytest
 
-from conftest import STUBS
-
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ADDRESS = '"127.0.0.1:50051"'
 
@@ -22,7 +20,6 @@ def block(language):
 def test_the_python_example_runs(start):
     server = start()
     code = block("python").replace(ADDRESS, repr(server.address))
-    code = code.replace('"stubs"', repr(STUBS))
     done = subprocess.run([sys.executable, "-c", code], text=True,
                           capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -17,9 +17,9 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import (FLOAT_DTYPES, check_array,
                                       check_is_fitted)
 
-from . import _normalizer
 from ._client import Client, connect
 from ._errors import Error
+from ._normalizer import Normalizer
 
 _lock = threading.Lock()
 _clients: Any = {}
@@ -35,7 +35,7 @@ def default_client(server: Optional[str]) -> Client:
         return _clients[address]
 
 
-def _delete(normalizer: _normalizer.Normalizer, owner: int) -> None:
+def _delete(normalizer: Normalizer, owner: int) -> None:
     if os.getpid() != owner:
         return  # a child of a fork: it is its parent's
     try:
@@ -114,21 +114,20 @@ class StandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                           "n_samples_seen_"):
             self.__dict__.pop(attribute, None)
 
-    def _normalizer(self) -> _normalizer.Normalizer:
+    def _normalizer(self) -> Normalizer:
         held = self.__dict__.setdefault("_held", _Held())
         return held.get(self)
 
-    def _make(self) -> _normalizer.Normalizer:
-        settings = {"center": self.with_mean, "scale": self.with_std,
-                    "minimum_rows": 1}
+    def _make(self) -> Normalizer:
         name = self.name or f"sklearn-{uuid.uuid4().hex}"
         normalizer = default_client(self.server).normalizer(
-            name, self.n_features_in_, **settings)
+            name, self.n_features_in_, center=self.with_mean,
+            scale=self.with_std, minimum_rows=1)
         if self.name is None and hasattr(self, "_moments"):
             self._restore(normalizer)
         return normalizer
 
-    def _learn(self, normalizer: _normalizer.Normalizer) -> None:
+    def _learn(self, normalizer: Normalizer) -> None:
         found = normalizer.statistics()
         uniform = (found.count == found.row_count).all()
         self.n_samples_seen_ = (int(found.row_count) if uniform
@@ -138,7 +137,7 @@ class StandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.var_ = found.variance if self.with_std else None
         self.scale_ = 1.0 / found.scale if self.with_std else None
 
-    def _restore(self, normalizer: _normalizer.Normalizer) -> None:
+    def _restore(self, normalizer: Normalizer) -> None:
         found = self._moments
         normalizer.merge(
             found.row_count, found.mean, found.variance * found.count,
@@ -160,18 +159,19 @@ class _Held:
     process's alone."""
 
     def __init__(self) -> None:
-        self._normalizer: Optional[_normalizer.Normalizer] = None
+        self._normalizer: Optional[Normalizer] = None
         self._owner = os.getpid()
 
-    def get(self, scaler: StandardScaler) -> _normalizer.Normalizer:
-        if self._normalizer is None or (
+    def get(self, scaler: StandardScaler) -> Normalizer:
+        normalizer = self._normalizer
+        if normalizer is None or (
                 scaler.name is None and self._owner != os.getpid()):
             self._owner = os.getpid()
-            self._normalizer = scaler._make()
+            normalizer = self._normalizer = scaler._make()
             if scaler.name is None:
-                weakref.finalize(self, _delete, self._normalizer,
+                weakref.finalize(self, _delete, normalizer,
                                  self._owner).atexit = False
-        return self._normalizer
+        return normalizer
 
     def __deepcopy__(self, memo: Any) -> "_Held":
         return _Held()
