@@ -1,0 +1,60 @@
+"""client/python/examples: each checks its own claims, and says so."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+import streamnorm
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "client" / "python" / "examples"
+CLAIMS = {
+    "seed_problem.py": "as claimed",
+    "resume.py": "each row counts once",
+    "actors.py": "as claimed",
+    "ddp.py": "as claimed",
+}
+
+
+def run(name, *flags, **variables):
+    done = subprocess.run([sys.executable, EXAMPLES / name, *flags], text=True,
+                          capture_output=True, timeout=300,
+                          env={**os.environ, **variables})
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_every_example_is_run():
+    assert {p.name for p in EXAMPLES.glob("*.py")} == set(CLAIMS)
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_what_it_claims_is_so(name):
+    status, output, errors = run(name)
+    assert status == 0, output + errors
+    assert output.splitlines()[-1] == CLAIMS[name]
+
+
+def test_the_jobs_rows_count_once_over_grpcio():
+    _, output, errors = run("resume.py", STREAMNORM_TRANSPORT="grpc")
+    assert "rows the server counts 400" in output, output + errors
+    # The job was killed after step 37 at the earliest, its checkpoint is of 30.
+    again = int(re.search(r"(\d+) of them", output)[1])
+    assert again >= 4 * 8 and again % 4 == 0
+
+
+def test_a_server_is_left_as_it_was(start):
+    server = start("--store=memory")
+    status, output, errors = run("actors.py", "--server", server.address)
+    assert status == 0, output + errors
+    with streamnorm.connect(server.address) as client:
+        assert list(client.normalizers()) == []
+        assert client.server_info().sessions == 0
+
+
+def test_without_a_server_it_says_so():
+    status, _, errors = run("actors.py", STREAMNORM_SERVER_BINARY="nowhere")
+    assert status != 0
+    assert "nowhere, want the server's binary" in errors
