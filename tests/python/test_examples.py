@@ -58,3 +58,23 @@ def test_without_a_server_it_says_so():
     status, _, errors = run("actors.py", STREAMNORM_SERVER_BINARY="nowhere")
     assert status != 0
     assert "nowhere, want the server's binary" in errors
+
+
+@pytest.mark.skipif("STREAMNORM_TRAINING_LOOP" not in os.environ,
+                    reason="run by ctest, which says where it was built")
+def test_the_cpp_layers_rows_are_counted_exactly(start):
+    server = start()
+    done = subprocess.run(
+        [os.environ["STREAMNORM_TRAINING_LOOP"], server.address, "job"],
+        text=True, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = dict(re.findall(r"(job\S+): (\d+) rows sent", done.stdout))
+    assert len(told) == 4
+    with streamnorm.connect(server.address) as client:
+        assert {name: str(client.normalizer(name).n_samples_seen_)
+                for name in told} == told
+        assert client.server_info().sessions == 0
+    again = subprocess.run(
+        [os.environ["STREAMNORM_TRAINING_LOOP"], server.address, "job"],
+        text=True, capture_output=True, timeout=60)
+    assert again.returncode == 1 and "ALREADY_EXISTS" in again.stderr
