@@ -26,8 +26,12 @@ def run(name, *flags, **variables):
     return done.returncode, done.stdout, done.stderr
 
 
-def test_every_example_is_run():
+def test_every_example_is_run_and_documented():
     assert {p.name for p in EXAMPLES.glob("*.py")} == set(CLAIMS)
+    page = (ROOT / "docs" / "examples.md").read_text()
+    for name, claim in CLAIMS.items():
+        shown = page.split(f"$ python3 client/python/examples/{name}\n")[1]
+        assert shown.partition("\n```")[0].endswith(claim)
 
 
 @pytest.mark.parametrize("name", CLAIMS)
