@@ -32,6 +32,7 @@ from ._errors import (Aborted, AlreadyExists, Cancelled,  # noqa: E402
 from ._exchange import Exchange  # noqa: E402
 from ._messages import VERSION as __version__  # noqa: E402
 from ._normalizer import FeatureColumns, Normalizer  # noqa: E402
+from ._snapshot import Snapshot  # noqa: E402
 from ._types import Answer, Mode, Statistics  # noqa: E402
 
 __all__ = [
@@ -39,6 +40,6 @@ __all__ = [
     "DeadlineExceeded", "Error", "Exchange", "FailedPrecondition",
     "FeatureColumns", "Frozen", "Internal", "InvalidArgument", "Mode",
     "Normalizer", "NotFound", "NotWarmedUp", "OutOfRange", "PermissionDenied",
-    "ResourceExhausted", "SchemaMismatch", "ShapeMismatch", "Statistics",
-    "TypeMismatch", "Unauthenticated", "Unavailable", "Unimplemented",
-    "Unknown", "connect", "__version__"]
+    "ResourceExhausted", "SchemaMismatch", "ShapeMismatch", "Snapshot",
+    "Statistics", "TypeMismatch", "Unauthenticated", "Unavailable",
+    "Unimplemented", "Unknown", "connect", "__version__"]

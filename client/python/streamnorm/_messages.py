@@ -50,6 +50,7 @@ MergeMomentsRequest = _v1("MergeMomentsRequest")
 ExchangeMomentsRequest = _v1("ExchangeMomentsRequest")
 BarrierRequest = _v1("BarrierRequest")
 Normalizer = _v1("Normalizer")
+Snapshot = _v1("Snapshot")
 Scaling = _v1("Scaling")
 
 # Path, request and response class of every RPC, by its name.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import contextvars
 from typing import (TYPE_CHECKING, Any, FrozenSet, Iterable, Iterator,
-                    NamedTuple, Optional, Tuple)
+                    List, NamedTuple, Optional, Tuple)
 
 import numpy as np
 
 from . import _messages, _prefetch
-from ._create import id_of
+from ._create import PREFIX
 from ._errors import Frozen
 from ._exchange import Exchange, ExchangePool, fill_entry
 from ._rows import Columns, Rows, take_rows
@@ -19,6 +19,7 @@ from ._types import Answer, Mode, ModeLike, Statistics, Target, mode_of
 
 if TYPE_CHECKING:
     from ._client import Client
+    from ._snapshot import Snapshot
 
 # What this thread or task evaluates and does not train: (client, name).
 _frozen_here: contextvars.ContextVar[FrozenSet[Any]] = contextvars.ContextVar(
@@ -65,7 +66,7 @@ class Normalizer:
         self._client = client
         self._resource = resource
         self.name: str = resource.name
-        self.id: str = id_of(resource.name)
+        self.id: str = resource.name[len(PREFIX):]
         self.features: int = resource.features
         self.feature_names: Tuple[str, ...] = tuple(resource.feature_names)
         self.preset: str = resource.scaling.preset or "standard"
@@ -259,6 +260,34 @@ class Normalizer:
 
     def unfreeze(self) -> None:
         self._client._call("UnfreezeNormalizer", name=self.name)
+
+    # Snapshots.
+
+    def snapshot(self, name: str) -> "Snapshot":
+        """Keeps the statistics as they are, with their rule, under a name
+        ([a-z][a-z0-9._-]{0,127}): what a model was trained with. On the
+        server's disk when it returns; all that this client sent is in it.
+
+        AlreadyExists: there is one of this name. ResourceExhausted: a limit of
+        the server, 100 a normalizer.
+        """
+        from . import _snapshot  # its class is a normalizer
+        return _snapshot.create(self, name)
+
+    def at(self, name: str) -> "Snapshot":
+        """The snapshot of that name, to read. NotFound: there is none."""
+        from . import _snapshot
+        return _snapshot.get(self, name)
+
+    def snapshots(self) -> List["Snapshot"]:
+        """All, in the order of their names."""
+        from . import _snapshot
+        return list(_snapshot.list_all(self))
+
+    def delete_snapshot(self, name: str) -> None:
+        """For all clients. NotFound: there is none of that name."""
+        from . import _snapshot
+        _snapshot.delete(self, name)
 
     # The resource.
 

@@ -146,6 +146,21 @@ class Normalizer:
     async def delete(self) -> None:
         await self._call(self.sync.delete)
 
+    async def snapshot(self, name: str) -> "Normalizer":
+        """A Snapshot is read as a normalizer is."""
+        return Normalizer(await self._call(self.sync.snapshot, name),
+                          self._call)
+
+    async def at(self, name: str) -> "Normalizer":
+        return Normalizer(await self._call(self.sync.at, name), self._call)
+
+    async def snapshots(self) -> Any:
+        return [Normalizer(found, self._call)
+                for found in await self._call(self.sync.snapshots)]
+
+    async def delete_snapshot(self, name: str) -> None:
+        await self._call(self.sync.delete_snapshot, name)
+
     async def normalize_iter(self, batches: Any, *, ahead: int = 32,
                              mode: Any = None,
                              field: Any = None) -> AsyncIterator[Any]:
