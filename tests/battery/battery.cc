@@ -33,7 +33,7 @@ int Cycles(int few, int many) {
 
 std::chrono::seconds LongestAbsence() {
   return std::chrono::seconds(std::getenv("STREAMNORM_LONG") != nullptr ? 300
-                                                                        : 20);
+                                                                        : 60);
 }
 
 Battery::Battery() : seed_(Seed()), random_(seed_), disk_(dir_.path()) {}
