@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import time
 import weakref
 from typing import Any, List
 
@@ -17,7 +16,7 @@ WAIT_SECONDS = 5
 # gRPC stops its threads before a fork, but doesn't wait until they are gone. A
 # lock of Abseil's that one still holds on its way out stays locked in the child
 # for ever: seen on a machine with more work than cores.
-THREADS_END_SECONDS = 0.01
+THREADS_END_MICROSECONDS = 10_000
 
 _clients: Any = weakref.WeakSet()
 _locked: List[Any] = []
@@ -59,7 +58,8 @@ def _in_child() -> None:
 
 @ctypes.CFUNCTYPE(None)
 def _let_threads_end() -> None:
-    time.sleep(THREADS_END_SECONDS)
+    # (PyDLL, not time.sleep: no other thread of Python's may run now.)
+    ctypes.PyDLL(None).usleep(THREADS_END_MICROSECONDS)
 
 
 def _register_in_c() -> None:
