@@ -37,4 +37,6 @@ def main():
                         "--durations=5", here, *sys.argv[1:]])
 
 
-sys.exit(main())
+# (Processes that tests spawn import this file again.)
+if __name__ == "__main__":
+    sys.exit(main())
