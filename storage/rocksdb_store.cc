@@ -236,9 +236,15 @@ absl::Status RocksdbStore::CheckSpace(uint64_t bytes) const {
 }
 
 // A flush that found no room is tried again once there is some.
+//
+// Only while nothing runs in the background: RocksDB 7.8 takes the failure of
+// an older flush for one of its own, gives up with a flush scheduled, forgets
+// to schedule that flush again, and waits for it for ever in the next Resume.
 absl::Status RocksdbStore::ResumeWhenThereIsSpace() {
   if (!errors_->out_of_space) return absl::OkStatus();
   if (auto space = CheckSpace(0); !space.ok()) return space;
+  db_->PauseBackgroundWork().PermitUncheckedError();  // waits; always OK
+  db_->ContinueBackgroundWork().PermitUncheckedError();
   errors_->out_of_space = false;  // before a flush that may set it again
   const rocksdb::Status resumed = db_->Resume();
   if (errors_->out_of_space || IsOnlyOutOfSpace(resumed)) {
