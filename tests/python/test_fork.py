@@ -107,7 +107,8 @@ def add_rows(normalizer, seed):
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_processes_share_a_normalizer(normalizer, method):
     context = multiprocessing.get_context(method)
-    processes = [context.Process(target=add_rows, args=(normalizer, seed))
+    processes = [context.Process(target=add_rows, args=(normalizer, seed),
+                                 daemon=True)
                  for seed in range(3)]
     for process in processes:
         process.start()
@@ -116,6 +117,38 @@ def test_processes_share_a_normalizer(normalizer, method):
         assert process.exitcode == 0
     assert_exactly(normalizer,
                    np.concatenate([draw(10, seed) for seed in range(3)]))
+
+
+def test_a_fork_among_busy_threads_does_not_hang(transport):
+    code = """
+import os, sys, threading, time, streamnorm
+client = streamnorm.connect(":memory:", transport=%r)
+n = client.normalizer("n", 1)
+n([[1.0]])
+sys.setswitchinterval(2e-5)  # the threads ask for the GIL all the time
+def busy():
+    while True:
+        pass
+for _ in range(2):
+    threading.Thread(target=busy, daemon=True).start()
+for _ in range(3):
+    pid = os.fork()
+    if pid == 0:
+        os._exit(not 1e-5 < sys.getswitchinterval() < 3e-5)
+    deadline = time.monotonic() + 20
+    while not (done := os.waitpid(pid, os.WNOHANG))[0]:
+        if time.monotonic() > deadline:
+            os.kill(pid, 9)
+        time.sleep(0.01)
+    assert done[1] == 0, done
+assert 1e-5 < sys.getswitchinterval() < 3e-5
+n([[3.0]])
+print(n.n_samples_seen_, flush=True)
+os._exit(0)
+""" % transport
+    done = subprocess.run([sys.executable, "-c", code], text=True,
+                          capture_output=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("2\n", "")
 
 
 def test_a_private_server_is_its_parents(transport):

@@ -407,7 +407,8 @@ def test_processes_share_a_normalizer(shared, shared_server, method):
     name = fresh_name()
     context = multiprocessing.get_context(method)
     children = [context.Process(target=train_in_a_process,
-                                args=(shared_server.address, name, 25))
+                                args=(shared_server.address, name, 25),
+                                daemon=True)
                 for _ in range(3)]
     for child in children:
         child.start()
@@ -465,7 +466,8 @@ def test_what_a_parent_counted_a_forked_child_does_not_send(shared):
         layer(batch_of(2, 2)).sum().backward()
         sn.sync(layer)
 
-    process = multiprocessing.get_context("fork").Process(target=child)
+    process = multiprocessing.get_context("fork").Process(
+        target=child, daemon=True)
     process.start()
     process.join(60)
     assert process.exitcode == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
+import time
 import weakref
 from typing import Any, List
 
@@ -18,10 +20,31 @@ WAIT_SECONDS = 5
 # for ever: seen on a machine with more work than cores.
 THREADS_END_MICROSECONDS = 10_000
 
+# gRPC runs Python in the child before Python knows that it is one: whoever was
+# asked to hand on the GIL waits there for a thread to take it that the child
+# doesn't have. So nobody may ask (as threads do after a switch interval) from
+# before the fork until after it.
+SWITCH_INTERVAL_SECONDS = 0.5
+
 _clients: Any = weakref.WeakSet()
 _locked: List[Any] = []
 # Of the parent: neither to be used nor to be ended here.
 _left_alone: List[Any] = []
+# What it was before a fork.
+_switch_interval = sys.getswitchinterval()
+
+
+def _keep_the_gil() -> None:
+    global _switch_interval
+    if sys.getswitchinterval() != SWITCH_INTERVAL_SECONDS:
+        _switch_interval = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    # Who waits with the old interval gets it now, or asks now.
+    time.sleep(2 * _switch_interval)
+
+
+def _share_the_gil() -> None:
+    sys.setswitchinterval(_switch_interval)
 
 
 def register(client: Any) -> None:
@@ -39,14 +62,17 @@ def _before() -> None:
                 client._session.quiesce()
             except Error:
                 pass  # to be told to who asks next
+    _keep_the_gil()
 
 
 def _in_parent() -> None:
+    _share_the_gil()
     while _locked:
         _locked.pop()._lock.release()
 
 
 def _in_child() -> None:
+    _share_the_gil()
     _locked.clear()
     for client in list(_clients):
         _left_alone.append((client._connected, client._transport,
