@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Iterator, Optional
 
 import grpc
 
@@ -48,11 +50,21 @@ class Connection:
     def __init__(self, address: str, timeout: float) -> None:
         self.address = address
         self.timeout = timeout
-        self.channel = grpc.insecure_channel(address, options=OPTIONS)
+        self._channel: Optional[Any] = None  # while there is none, one is made
         self._callables: Dict[str, Any] = {}
+        self._calls = 0  # of `invoke`, at this moment
+        self._changing = threading.Condition()
 
     def deadline(self) -> float:
         return time.monotonic() + self.timeout
+
+    @property
+    def channel(self) -> Any:
+        with self._changing:
+            if self._channel is None:
+                self._channel = grpc.insecure_channel(self.address,
+                                                      options=OPTIONS)
+            return self._channel
 
     def _callable(self, method: str) -> Any:
         found = self._callables.get(method)
@@ -63,13 +75,26 @@ class Connection:
                 response_deserializer=response.FromString)
         return found
 
+    @contextlib.contextmanager
+    def _calling(self, method: str) -> Iterator[Any]:
+        with self._changing:
+            self._calls += 1
+            call = self._callable(method)
+        try:
+            yield call
+        finally:
+            with self._changing:
+                self._calls -= 1
+                self._changing.notify_all()
+
     def invoke(self, method: str, request: Any, deadline: float) -> Any:
         """One try."""
-        left = max(deadline - time.monotonic(), 0.001)
-        try:
-            return self._callable(method)(request, timeout=left)
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from None
+        with self._calling(method) as call:
+            left = max(deadline - time.monotonic(), 0.001)
+            try:
+                return call(request, timeout=left)
+            except grpc.RpcError as error:
+                raise from_rpc_error(error) from None
 
     def call(self, method: str, request: Optional[Any] = None,
              **fields: Any) -> Any:
@@ -99,5 +124,24 @@ class Connection:
             path, request_serializer=raw,
             response_deserializer=response.FromString)(requests)
 
+    def suspend(self, seconds: float) -> bool:
+        """Before a fork, without a stream: nothing of gRPC is left once the
+        calls of other threads are done, and none begins until `go_on`. False:
+        they took longer than that; it is as it was."""
+        self._changing.acquire()
+        if not self._changing.wait_for(lambda: self._calls == 0, seconds):
+            self._changing.release()
+            return False
+        self.close()
+        return True
+
+    def go_on(self) -> None:
+        self._changing.release()
+
     def close(self) -> None:
-        self.channel.close()
+        """The next call connects again."""
+        with self._changing:
+            channel, self._channel = self._channel, None
+            self._callables.clear()
+        if channel is not None:
+            channel.close()
