@@ -36,4 +36,5 @@ add_library(streamnorm_options INTERFACE)
 target_compile_options(streamnorm_options INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
   $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>)
-target_include_directories(streamnorm_options INTERFACE ${PROJECT_SOURCE_DIR})
+target_include_directories(streamnorm_options
+  INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)

@@ -152,6 +152,8 @@ CommandLine::CommandLine() : app_(kDescription, "streamnorm") {
   app_.fallthrough();  // global options may come after the command
   app_.set_config("--config", ConfigPath(), "File with options")
       ->option_text("FILE");
+  app_.set_version_flag("--version", "streamnorm " STREAMNORM_VERSION,
+                        "Print the version and exit");
   app_.add_option("-s,--server", globals_.server,
                   "Address of the server, host:port or unix:/path "
                   "(env STREAMNORM_SERVER; default 127.0.0.1:50051)")
