@@ -10,6 +10,7 @@ void AddCreateCommand(CommandLine* line);
 void AddResourceCommands(CommandLine* line);  // get list reset ... delete
 void AddSnapshotCommand(CommandLine* line);
 void AddStatsCommand(CommandLine* line);
+void AddTopCommand(CommandLine* line);
 void AddNormalizeCommands(CommandLine* line);    // normalize denormalize
 void AddServerCommands(CommandLine* line);       // health info version
 void AddMaintenanceCommands(CommandLine* line);  // backup verify

@@ -142,6 +142,7 @@ void AddCompletionCommand(CommandLine* line) {
 void AddAllCommands(CommandLine* line) {
   AddCreateCommand(line);
   AddStatsCommand(line);
+  AddTopCommand(line);
   AddResourceCommands(line);
   AddSnapshotCommand(line);
   AddNormalizeCommands(line);

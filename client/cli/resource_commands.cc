@@ -8,14 +8,12 @@
 #include "absl/strings/str_cat.h"
 #include "client/cli/commands.h"
 #include "client/cli/exit_code.h"
+#include "client/cli/normalizer_list.h"
 #include "client/cli/normalizer_view.h"
 #include "client/cli/progress.h"
 
 namespace streamnorm {
 namespace {
-
-// What the server gives at most.
-constexpr int kPageSize = 1000;
 
 struct Flags {
   std::vector<std::string> ids;
@@ -50,21 +48,6 @@ absl::StatusOr<int> Get(const Globals& globals, const Flags& flags) {
     if (!normalizer.ok()) return normalizer.status();
     return PrintNormalizer(*normalizer, *format);
   });
-}
-
-absl::StatusOr<std::vector<v1::Normalizer>> ListAll(Client* client) {
-  std::vector<v1::Normalizer> all;
-  v1::ListNormalizersRequest request;
-  request.set_page_size(kPageSize);
-  do {
-    auto page = client->ListNormalizers(request);
-    if (!page.ok()) return page.status();
-    for (auto& normalizer : *page->mutable_normalizers()) {
-      all.push_back(std::move(normalizer));
-    }
-    request.set_page_token(page->next_page_token());
-  } while (!request.page_token().empty());
-  return all;
 }
 
 absl::Status PrintLines(const std::vector<v1::Normalizer>& normalizers,

@@ -12,8 +12,10 @@
 #include "client/cli/commands.h"
 #include "client/cli/csv.h"
 #include "client/cli/exit_code.h"
+#include "client/cli/interval_plot.h"
 #include "client/cli/progress.h"
 #include "client/cli/statistics_query.h"
+#include "client/cli/watch.h"
 
 namespace streamnorm {
 namespace {
@@ -25,6 +27,8 @@ struct Flags {
   std::string sort = "index";
   bool reverse = false;
   size_t top = 0;  // 0 = all
+  bool plot = false;
+  double watch_s = 0;  // 0 = once
 };
 
 absl::StatusOr<std::vector<int64_t>> SelectFeatures(
@@ -92,9 +96,23 @@ Table ForPeople(const StatisticsTable& statistics, bool wide) {
   return table;
 }
 
-absl::Status PrintForPeople(const StatisticsTable& statistics, bool wide) {
+std::string Plot(const StatisticsTable& statistics) {
+  std::vector<Interval> intervals;
+  for (const auto& f : statistics.features) {
+    Interval interval;
+    interval.label = statistics.has_names ? f.name() : absl::StrCat(f.index());
+    interval.mean = f.mean();
+    if (f.count() > 0) interval.sd = f.standard_deviation();
+    intervals.push_back(std::move(interval));
+  }
+  return PlotIntervals(intervals, PlotWidth(), UnicodeAllowed());
+}
+
+absl::Status PrintForPeople(const StatisticsTable& statistics,
+                            const Flags& flags, bool wide) {
   Say(absl::StrCat(statistics.name, ": ", Counted(statistics.row_count, "row"),
                    ", revision ", statistics.last_revision));
+  if (flags.plot) return Print(Plot(statistics));
   return PrintTable(ForPeople(statistics, wide));
 }
 
@@ -154,7 +172,7 @@ absl::Status PrintNames(const StatisticsTable& statistics) {
 }
 
 absl::Status PrintStatistics(const StatisticsTable& statistics,
-                             OutputFormat format) {
+                             const Flags& flags, OutputFormat format) {
   switch (format) {
     case OutputFormat::kCsv:
       return PrintCsv(statistics);
@@ -165,8 +183,20 @@ absl::Status PrintStatistics(const StatisticsTable& statistics,
     case OutputFormat::kName:
       return PrintNames(statistics);
     default:
-      return PrintForPeople(statistics, format == OutputFormat::kWide);
+      return PrintForPeople(statistics, flags, format == OutputFormat::kWide);
   }
+}
+
+absl::Status QueryAndPrint(const Globals& globals, const Flags& flags,
+                           OutputFormat format) {
+  const auto statistics = Query(globals, flags);
+  if (!statistics.ok()) return statistics.status();
+  if (statistics->first_revision != statistics->last_revision) {
+    Say(absl::StrCat("rows were counted meanwhile: read from revision ",
+                     statistics->first_revision, " to ",
+                     statistics->last_revision));
+  }
+  return PrintStatistics(*statistics, flags, format);
 }
 
 absl::StatusOr<int> Stats(const Globals& globals, const Flags& flags) {
@@ -175,14 +205,16 @@ absl::StatusOr<int> Stats(const Globals& globals, const Flags& flags) {
       {OutputFormat::kTable, OutputFormat::kWide, OutputFormat::kJson,
        OutputFormat::kNdjson, OutputFormat::kCsv, OutputFormat::kName});
   if (!format.ok()) return format.status();
-  const auto statistics = Query(globals, flags);
-  if (!statistics.ok()) return statistics.status();
-  if (statistics->first_revision != statistics->last_revision) {
-    Say(absl::StrCat("rows were counted meanwhile: read from revision ",
-                     statistics->first_revision, " to ",
-                     statistics->last_revision));
+  if (flags.plot && *format != OutputFormat::kTable) {
+    return UsageError(absl::StrCat("--plot: with --output ",
+                                   OutputFormatName(*format),
+                                   ", want table, or no --output"));
   }
-  if (auto s = PrintStatistics(*statistics, *format); !s.ok()) return s;
+  const auto show = [&] { return QueryAndPrint(globals, flags, *format); };
+  if (flags.watch_s > 0) {
+    return Watch(flags.watch_s, /*times=*/0, globals, show);
+  }
+  if (auto s = show(); !s.ok()) return s;
   return kExitOk;
 }
 
@@ -216,6 +248,13 @@ void AddStatsCommand(CommandLine* line) {
   command->add_option("--top", flags->top, "Only the first N after sorting")
       ->option_text("N")
       ->check(MoreThanZero);
+  command->add_flag("--plot", flags->plot,
+                    "Draw mean +- sd of each feature over one axis");
+  command
+      ->add_option("--watch", flags->watch_s,
+                   "Show it again every so many seconds, until Ctrl-C")
+      ->option_text("SECONDS")
+      ->check(CLI::Range(0.1, 86400.0));
   command->footer(
       "Numbers in csv and json read back as the very same values; tables\n"
       "show six digits.");

@@ -53,9 +53,9 @@ TEST(UsageTest, HelpIsOnStdoutAndNamesTheCommands) {
 
 TEST(UsageTest, EveryCommandHasHelpThatFitsATerminal) {
   for (const char* command :
-       {"create", "get", "list", "stats", "normalize", "denormalize", "reset",
-        "freeze", "unfreeze", "delete", "snapshot", "health", "info", "backup",
-        "verify", "demo", "completion", "version"}) {
+       {"create", "get", "list", "stats", "top", "normalize", "denormalize",
+        "reset", "freeze", "unfreeze", "delete", "snapshot", "health", "info",
+        "backup", "verify", "demo", "completion", "version"}) {
     const Finished help = RunStreamnorm({command, "--help"});
     EXPECT_EQ(help.code, 0) << command;
     std::istringstream lines(help.out);
@@ -88,6 +88,10 @@ TEST(UsageTest, WrongCommandLinesEndWith2AndOneLine) {
            {"list", "x"},
            {"stats", "x", "--top", "0"},
            {"stats", "x", "--sort", "color"},
+           {"stats", "x", "--watch", "0"},
+           {"stats", "x", "--plot", "-o", "csv"},
+           {"top", "--interval", "never"},
+           {"top", "-o", "json"},
            {"list", "-o", "yaml"},
            {"get", "x", "-o", "csv"},
            {"create", "x"},
@@ -124,7 +128,7 @@ TEST(UsageTest, TheCompletionScriptIsValidBashAndHasEveryCommand) {
   const TempDir dir;
   const Finished script = RunStreamnorm({"completion", "bash"});
   EXPECT_EQ(script.code, 0);
-  EXPECT_THAT(script.out, HasSubstr("create stats get list"));
+  EXPECT_THAT(script.out, HasSubstr("create stats top get list"));
   std::ofstream(dir / "script") << script.out;
   EXPECT_EQ(std::system(("bash -n " + (dir / "script")).c_str()), 0);
 }
@@ -362,6 +366,41 @@ TEST_F(StatsTest, CsvAndJsonHaveEveryField) {
                                ",\"row_count\":\"2\""));
   EXPECT_THAT(json, HasSubstr("\"sample_variance\":200"));
   EXPECT_THAT(Out({"stats", "x", "-o", "wide"}), HasSubstr("SCALE"));
+}
+
+TEST_F(StatsTest, PlotDrawsEachFeature) {
+  const std::string plot = Out({"stats", "x", "--plot"});
+  EXPECT_THAT(plot, HasSubstr("\na  |-*--| "));
+  EXPECT_THAT(plot, HasSubstr("--*--"));
+  EXPECT_THAT(plot, HasSubstr("|  20 +- 10\nc   "));
+}
+
+TEST_F(StatsTest, WatchGoesOnUntilCtrlC) {
+  Program watch({"--server", server_.address(), "stats", "x", "--watch=0.1",
+                 "-o", "name"});
+  while (watch.OutSoFar().size() < 2 * sizeof("a\nb\nc\n")) {
+    ASSERT_FALSE(watch.HasEnded());
+  }
+  EXPECT_THAT(watch.OutSoFar(), StartsWith("a\nb\nc\n\na\nb\nc\n"));
+  watch.Signal(SIGINT);
+  EXPECT_EQ(watch.Wait().code, 130);
+}
+
+TEST_F(CommandTest, TopShowsWhoCountsRows) {
+  Out({"create", "busy", "--features", "1"});
+  Out({"create", "idle", "--features", "1"});
+  Program top(
+      {"--server", server_.address(), "top", "--times=2", "--interval=1"});
+  while (top.OutSoFar().find("idle") == std::string::npos) {
+    ASSERT_FALSE(top.HasEnded());
+  }
+  Out({"normalize", "busy"}, "1\n2\n3\n");
+  const Finished finished = top.Wait();
+  EXPECT_EQ(finished.code, 0) << finished.err;
+  const std::string second = finished.out.substr(finished.out.rfind("ROWS/S"));
+  EXPECT_LT(second.find("busy"), second.find("idle"));
+  EXPECT_THAT(finished.out, HasSubstr("2 normalizers, 0 rows/s"));
+  EXPECT_THAT(second, HasSubstr("0     0         1         0\n"));
 }
 
 TEST(SmallMessageTest, StatisticsBeyondAMessageAreReadInParts) {
