@@ -150,6 +150,7 @@ class Suite:
     def __init__(self, client, arguments, data, depth, norm_inputs=False):
         self.client, self.arguments = client, arguments
         self.data, self.depth, self.norm_inputs = data, depth, norm_inputs
+        self.best_rates = {}  # by label, as measured
 
     def prepared(self, seed):
         x, y, test_x, test_y = self.data(seed)
@@ -184,6 +185,7 @@ class Suite:
             means.append(np.mean(found))
             deviations.append(np.std(found))
         best = int(np.argmax(means))
+        self.best_rates[label] = RATES[best]
         print(f"| {label} | {means[best]:.1f} | {deviations[best]:.1f} | "
               f"{' / '.join(f'{m:.1f}' for m in means)} |", flush=True)
         print(f"{label}: {time.monotonic() - begin:.0f} s", file=sys.stderr)
@@ -262,14 +264,41 @@ def workers_suite(suite):
 
 def digits_suite(suite):
     def run():
+        histories = {}
         for label, method, batch in (
                 ("BatchNorm, batch 128", "BatchNorm", 128),
                 ("BatchNorm, batch 4", "BatchNorm", 4),
                 ("LayerNorm, batch 4", "LayerNorm", 4),
                 ("**StreamNorm, batch 4**", "StreamNorm", 4)):
             suite.measure(label, method, batch)
+            history = histories[label.strip("*")] = []
+            suite.run_once(method, batch, suite.best_rates[label], 0,
+                           history=history)
         print(flush=True)
+        if suite.arguments.figures:
+            draw(histories, suite.arguments.figures)
     return run
+
+
+def draw(histories, folder):
+    """Loss and accuracy after each epoch, each method at its best rate."""
+    import matplotlib
+    matplotlib.use("Agg")  # to files, without a screen
+    import matplotlib.pyplot as plt
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+    for label, history in histories.items():
+        epochs = range(1, len(history) + 1)
+        for axis, values in zip(axes, zip(*history)):
+            axis.plot(epochs, values, marker="o", markersize=3, label=label)
+    for axis, what in zip(axes, ("loss of the training rows",
+                                 "accuracy of the test rows, %")):
+        axis.set_xlabel("epoch")
+        axis.set_title(what, fontsize=10)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+    axes[0].set_yscale("log")
+    axes[1].legend(fontsize=8)
+    figure.savefig(f"{folder}/training_digits.png", dpi=110)
 
 
 def main():
@@ -279,6 +308,8 @@ def main():
                         help="three, eight, scale, workers, digits")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--figures", metavar="DIR",
+                        help="where the curves of digits are drawn")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with streamnorm.connect(":memory:") as client:
@@ -293,6 +324,9 @@ def main():
                         workers_suite(suite(clusters, 8))),
             "digits": ("Handwritten digits, 6 hidden layers",
                        digits_suite(suite(digits, 6)))}
+        unknown = set(arguments.suites) - set(suites)
+        if unknown:
+            parser.error(f"suite: {unknown.pop()}, want {', '.join(suites)}")
         for name in arguments.suites or suites:
             title, run = suites[name]
             rates = " / ".join(map(str, RATES))
