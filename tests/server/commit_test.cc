@@ -43,6 +43,7 @@ class HeldStore : public StatisticsStore {
     return sync_status_;
   }
 
+  absl::StatusOr<uint64_t> SizeBytes() const override { return 0; }
   absl::StatusOr<uint64_t> FreeBytes() const override { return free_.load(); }
   absl::StatusOr<BackupSummary> Backup(
       const BackupOptions& options,
