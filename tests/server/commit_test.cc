@@ -169,6 +169,23 @@ TEST_F(CommitTest, NothingIsDurableBeforeTheSyncReturns) {
   EXPECT_EQ(normalizer->DurableSequence(session_->id()), 1);
 }
 
+TEST_F(CommitTest, TheLagIsTheAgeOfWhatNoWatermarkCovers) {
+  EXPECT_EQ(committer_->lag().count(), 0);
+  const auto before = std::chrono::steady_clock::now();
+  const auto normalizer = CreateNormalizer();
+  ASSERT_TRUE(store_.WaitForSyncs(1));
+  const auto first = committer_->lag();
+  EXPECT_GT(first.count(), 0);
+  Update(normalizer.get(), 1);  // younger than what is being synced
+  const auto second = committer_->lag();
+  EXPECT_GE(second, first);
+  EXPECT_LE(second, std::chrono::steady_clock::now() - before);
+  store_.Permit(1'000'000);
+  EXPECT_TRUE(Eventually([&] { return committer_->lag().count() == 0; }));
+  EXPECT_EQ(normalizer->DurableSequence(session_->id()), 1);
+  EXPECT_GE(committer_->sync_latency().Snapshot().sum.count(), 0);
+}
+
 TEST_F(CommitTest, WhatComesDuringASyncIsNotCoveredByIt) {
   const auto normalizer = CreateNormalizer();
   Update(normalizer.get(), 1);
