@@ -10,6 +10,8 @@ find_package(hwy CONFIG REQUIRED)
 find_package(spdlog CONFIG REQUIRED)
 find_package(nlohmann_json CONFIG REQUIRED)
 find_package(CLI11 CONFIG REQUIRED)
+# Of it the core only; its other targets want packages that we don't.
+find_library(PROMETHEUS_LIBRARY prometheus-cpp-core REQUIRED)
 find_package(GTest CONFIG REQUIRED)
 find_package(Python3 COMPONENTS Interpreter QUIET)
 

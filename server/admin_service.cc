@@ -15,6 +15,11 @@ google::protobuf::Duration ToDuration(std::chrono::microseconds time) {
   return duration;
 }
 
+size_t IndexOf(const char* method) {
+  return RpcMetricsTable::IndexOf(v1::AdminService::service_full_name(),
+                                  method);
+}
+
 }  // namespace
 
 AdminService::AdminService(const Info& info, const Registry* registry,
@@ -25,12 +30,15 @@ AdminService::AdminService(const Info& info, const Registry* registry,
       sessions_(sessions),
       committer_(committer),
       maintenance_(maintenance),
+      rpcs_(v1::AdminService::service_full_name()),
       start_time_us_(NowMicros()),
       start_(std::chrono::steady_clock::now()) {}
 
 grpc::ServerUnaryReactor* AdminService::GetServerInfo(
     grpc::CallbackServerContext* context, const v1::GetServerInfoRequest*,
     v1::ServerInfo* response) {
+  static const size_t index = IndexOf("GetServerInfo");
+  const auto begun = rpcs_.at(index)->Begin();
   response->set_version(kVersion);
   response->set_store(info_.store);
   *response->mutable_start_time() = ToTimestamp(start_time_us_);
@@ -64,20 +72,23 @@ grpc::ServerUnaryReactor* AdminService::GetServerInfo(
   add("session_idle_timeout_s", info_.limits.session_idle_timeout_s);
   add("max_lane_connections", info_.limits.max_lane_connections);
   auto* reactor = context->DefaultReactor();
+  rpcs_.at(index)->End(begun, absl::StatusCode::kOk);
   reactor->Finish(grpc::Status::OK);
   return reactor;
 }
 
 grpc::ServerWriteReactor<v1::CreateBackupResponse>* AdminService::CreateBackup(
     grpc::CallbackServerContext*, const v1::CreateBackupRequest* request) {
-  auto* call = new MaintenanceCall<v1::CreateBackupResponse>();
+  static const size_t index = IndexOf("CreateBackup");
+  auto* call = new MaintenanceCall<v1::CreateBackupResponse>(rpcs_.at(index));
   maintenance_->CreateBackup(*request, call->watcher());
   return call;
 }
 
 grpc::ServerWriteReactor<v1::VerifyStoreResponse>* AdminService::VerifyStore(
     grpc::CallbackServerContext*, const v1::VerifyStoreRequest* request) {
-  auto* call = new MaintenanceCall<v1::VerifyStoreResponse>();
+  static const size_t index = IndexOf("VerifyStore");
+  auto* call = new MaintenanceCall<v1::VerifyStoreResponse>(rpcs_.at(index));
   maintenance_->VerifyStore(*request, call->watcher());
   return call;
 }

@@ -7,6 +7,7 @@
 #include "server/committer.h"
 #include "server/limits.h"
 #include "server/maintenance.h"
+#include "server/metrics.h"
 #include "server/registry.h"
 #include "server/sessions.h"
 #include "streamnorm/v1/admin_service.grpc.pb.h"
@@ -29,6 +30,9 @@ class AdminService final : public v1::AdminService::CallbackService {
                const SessionTable* sessions, const Committer* committer,
                Maintenance* maintenance);
 
+  const RpcMetricsTable& rpcs() const { return rpcs_; }
+  int64_t start_time_us() const { return start_time_us_; }
+
   grpc::ServerUnaryReactor* GetServerInfo(
       grpc::CallbackServerContext* context,
       const v1::GetServerInfoRequest* request,
@@ -46,6 +50,7 @@ class AdminService final : public v1::AdminService::CallbackService {
   const SessionTable* const sessions_;
   const Committer* const committer_;
   Maintenance* const maintenance_;
+  RpcMetricsTable rpcs_;
   const int64_t start_time_us_;
   const std::chrono::steady_clock::time_point start_;
 };

@@ -6,23 +6,37 @@
 
 namespace streamnorm {
 
+void CommitQueue::Note() {
+  if (!changes_.since) changes_.since = std::chrono::steady_clock::now();
+}
+
+std::optional<std::chrono::steady_clock::time_point>
+CommitQueue::waiting_since() const {
+  MutexLock lock(&mu_);
+  return changes_.since;
+}
+
 void CommitQueue::AddNormalizer(std::shared_ptr<Normalizer> normalizer) {
   MutexLock lock(&mu_);
+  Note();
   changes_.normalizers.push_back(std::move(normalizer));
 }
 
 void CommitQueue::AddSession(SessionRecord record) {
   MutexLock lock(&mu_);
+  Note();
   changes_.batch.sessions.push_back(std::move(record));
 }
 
 void CommitQueue::DeleteNormalizer(std::string id) {
   MutexLock lock(&mu_);
+  Note();
   changes_.batch.deleted_normalizers.push_back(std::move(id));
 }
 
 void CommitQueue::DeleteSession(SessionId id) {
   MutexLock lock(&mu_);
+  Note();
   // A record of it that waits for the same commit would outlive it.
   auto& sessions = changes_.batch.sessions;
   std::erase_if(sessions,
@@ -32,6 +46,7 @@ void CommitQueue::DeleteSession(SessionId id) {
 
 void CommitQueue::SetNextGeneration(uint64_t next) {
   MutexLock lock(&mu_);
+  Note();
   changes_.batch.next_generation = next;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,12 +41,16 @@ class CommitQueue {
     std::vector<std::shared_ptr<Normalizer>> normalizers;
     CommitBatch batch;  // deletions, sessions, next_generation
     std::vector<Done> waiters;
+    std::optional<std::chrono::steady_clock::time_point> since;
     bool closed = false;
   };
 
   // Waits until someone waits for durability or the queue is closed; false if
   // neither happened before `until`.
   bool WaitUntilUrgent(std::chrono::steady_clock::time_point until);
+
+  // Since when something waits to be taken; nothing if nothing does.
+  std::optional<std::chrono::steady_clock::time_point> waiting_since() const;
 
   // Takes everything.
   Changes Take();
@@ -54,7 +59,10 @@ class CommitQueue {
   void Close(absl::Status status);
 
  private:
-  Mutex mu_;
+  // Something changed.
+  void Note() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  mutable Mutex mu_;
   std::condition_variable changed_;
   Changes changes_ ABSL_GUARDED_BY(mu_);
   absl::Status closed_status_ ABSL_GUARDED_BY(mu_);

@@ -74,6 +74,8 @@ void Committer::Run() {
       next_disk_check = now + kDiskCheckInterval;
     }
     if (!urgent && now < next) continue;
+    // Before it is taken: lag() must see it in one place at least.
+    committing_since_ = queue_->waiting_since().value_or(kNoCommit);
     CommitQueue::Changes changes = queue_->Take();
     closed = changes.closed;
     const auto took = Commit(std::move(changes));
@@ -106,12 +108,13 @@ steady_clock::duration Committer::Commit(CommitQueue::Changes changes) {
     changes.batch = std::move(sessions);
 #endif
     if (status.ok()) status = WriteWhenThereIsRoom(changes.batch, &waited);
-    if (status.ok()) status = store_->Sync();
+    if (status.ok()) status = Sync();
     if (!status.ok()) Fail(status);
     STREAMNORM_KILL_POINT("commit.durable");
     commits_.fetch_add(1);
-    last_commit_us_ =
-        duration_cast<microseconds>(steady_clock::now() - start).count();
+    const auto duration = steady_clock::now() - start;
+    commit_latency_.Observe(duration);
+    last_commit_us_ = duration_cast<microseconds>(duration).count();
   }
   if (status.ok()) {
     for (const auto& [normalizer, watermarks] : published) {
@@ -121,9 +124,26 @@ steady_clock::duration Committer::Commit(CommitQueue::Changes changes) {
     status = AcceptingUpdates();
   }
   STREAMNORM_KILL_POINT("commit.published");
+  if (status.ok()) committing_since_ = kNoCommit;
   const auto took = steady_clock::now() - start - waited;
   for (const CommitQueue::Done& done : changes.waiters) done(status);
   return took;
+}
+
+absl::Status Committer::Sync() {
+  const auto start = steady_clock::now();
+  absl::Status status = store_->Sync();
+  sync_latency_.Observe(steady_clock::now() - start);
+  return status;
+}
+
+std::chrono::nanoseconds Committer::lag() const {
+  // The queue first: what is taken between the two looks is seen twice, not
+  // never.
+  const auto queued = queue_->waiting_since().value_or(kNoCommit);
+  const auto oldest = std::min(queued, committing_since_.load());
+  return oldest == kNoCommit ? std::chrono::nanoseconds(0)
+                             : steady_clock::now() - oldest;
 }
 
 absl::Status Committer::WriteWhenThereIsRoom(const CommitBatch& batch,

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "server/commit_queue.h"
+#include "server/metrics.h"
 #include "server/normalizer.h"
 #include "storage/statistics_store.h"
 
@@ -64,6 +65,17 @@ class Committer {
   // OK, or why updates are refused now: disk full, store failed.
   absl::Status AcceptingUpdates() const;
 
+  // Age of the oldest change that no watermark covers yet; 0 if there is none.
+  // Grows while the disk is full or does not answer.
+  std::chrono::nanoseconds lag() const;
+
+  bool out_of_space() const { return health_.load() == Health::kDiskFull; }
+  bool failed() const { return health_.load() == Health::kFailed; }
+
+  // Of commits, and of their syncs alone.
+  const LatencyHistogram& commit_latency() const { return commit_latency_; }
+  const LatencyHistogram& sync_latency() const { return sync_latency_; }
+
   uint64_t commits() const { return commits_.load(); }
   std::chrono::microseconds last_commit_duration() const {
     return std::chrono::microseconds(last_commit_us_.load());
@@ -78,6 +90,7 @@ class Committer {
 
   // Returns how long the disk took; time without room on it does not count.
   std::chrono::steady_clock::duration Commit(CommitQueue::Changes changes);
+  absl::Status Sync();
   absl::Status WriteWhenThereIsRoom(
       const CommitBatch& batch, std::chrono::steady_clock::duration* waited);
   void CheckDisk();
@@ -91,6 +104,13 @@ class Committer {
   std::atomic<bool> stopping_{false};
   std::atomic<uint64_t> commits_{0};
   std::atomic<int64_t> last_commit_us_{0};
+  // Of the oldest change in the commit that runs; kNoCommit = none does.
+  static constexpr auto kNoCommit =
+      std::chrono::steady_clock::time_point::max();
+  std::atomic<std::chrono::steady_clock::time_point> committing_since_{
+      kNoCommit};
+  LatencyHistogram commit_latency_;
+  LatencyHistogram sync_latency_;
   std::thread thread_;
 };
 

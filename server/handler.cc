@@ -137,10 +137,12 @@ void Handler::Normalize(const v1::NormalizeRequest& request,
   if (!values_out.empty()) {
     FinishOutput(values_out, response->mutable_output());
   }
+  if (output != nullptr) work_.Add(WorkMetrics::kRowsNormalized, input->rows);
   FillUpdate(outcome->update, response);
   response->set_nonfinite_values(outcome->nonfinite_values);
   response->set_clipped_values(outcome->clipped_values);
   if (!updates) return done(absl::OkStatus());
+  CountUpdate(outcome->update);
   FinishUpdate(UpdateOf(*std::move(normalizer), std::move(call.source),
                         request.wait_durable(), outcome->update),
                response, std::move(done));
@@ -193,6 +195,7 @@ absl::StatusOr<Handler::Update> Handler::DoMerge(
                          request.return_statistics() ? &statistics : nullptr);
   if (!outcome.ok()) return outcome.status();
   FillUpdate(*outcome, response);
+  CountUpdate(*outcome);
   return UpdateOf(*std::move(normalizer), std::move(call.source),
                   request.wait_durable(), *outcome);
 }
@@ -322,6 +325,13 @@ void Handler::FillUpdate(const UpdateOutcome& outcome,
                            options_.history_id.size());
   response->set_warming_up(outcome.warming_up);
   response->set_frozen(outcome.frozen);
+}
+
+void Handler::CountUpdate(const UpdateOutcome& outcome) const {
+  if (outcome.duplicate) return work_.Add(WorkMetrics::kUpdatesDuplicate, 1);
+  if (outcome.frozen) return work_.Add(WorkMetrics::kUpdatesFrozen, 1);
+  work_.Add(WorkMetrics::kUpdatesCounted, 1);
+  work_.Add(WorkMetrics::kRowsCounted, outcome.counted_rows);
 }
 
 template <typename Response>

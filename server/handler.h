@@ -12,6 +12,7 @@
 #include "server/commit_queue.h"
 #include "server/committer.h"
 #include "server/limits.h"
+#include "server/metrics.h"
 #include "server/normalizer.h"
 #include "server/registry.h"
 #include "server/sessions.h"
@@ -83,6 +84,12 @@ class Handler {
   void GetStatistics(const v1::GetStatisticsRequest& request,
                      v1::Statistics* response, Done done);
 
+  // Of a normalizer or a snapshot. Errors as of GetStatistics.
+  absl::StatusOr<int64_t> FeatureCount(const std::string& name) const;
+
+  // What all of this did.
+  const WorkMetrics& work() const { return work_; }
+
  private:
   using NormalizerPtr = std::shared_ptr<Normalizer>;
 
@@ -138,6 +145,7 @@ class Handler {
   // `response` is a NormalizeResponse or a MergeMomentsResponse.
   template <typename Response>
   void FillUpdate(const UpdateOutcome& outcome, Response* response) const;
+  void CountUpdate(const UpdateOutcome& outcome) const;
   template <typename Response>
   void FinishUpdate(Update update, Response* response, Done done);
 
@@ -150,6 +158,7 @@ class Handler {
   SessionTable* const sessions_;
   CommitQueue* const queue_;
   const Committer* const committer_;
+  mutable WorkMetrics work_;
 };
 
 }  // namespace streamnorm

@@ -55,6 +55,7 @@ absl::Status Handler::NormalizeOnSnapshot(
                                   response->mutable_output());
   const auto outcome = NormalizeWith(*source->snapshot, *input, output);
   if (!outcome.ok()) return outcome.status();
+  work_.Add(WorkMetrics::kRowsNormalized, input->rows);
   if (!values_out.empty()) {
     FinishOutput(values_out, response->mutable_output());
   }
@@ -102,7 +103,14 @@ absl::Status Handler::DoDenormalize(const v1::DenormalizeRequest& request,
   response->set_revision(outcome->update.revision);
   response->set_row_count(outcome->update.row_count);
   response->set_clipped_values(outcome->clipped_values);
+  work_.Add(WorkMetrics::kRowsDenormalized, input->rows);
   return absl::OkStatus();
+}
+
+absl::StatusOr<int64_t> Handler::FeatureCount(const std::string& name) const {
+  const auto source = FindReadable(name, /*schema_hash=*/0);
+  if (!source.ok()) return source.status();
+  return static_cast<int64_t>(source->normalizer->features());
 }
 
 void Handler::GetStatistics(const v1::GetStatisticsRequest& request,

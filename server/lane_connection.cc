@@ -35,12 +35,26 @@ constexpr std::chrono::seconds kGreetingTimeout{5};
 
 }  // namespace
 
+RpcMetrics* LaneMetrics::Of(LaneMethod method) {
+  switch (method) {
+    case LaneMethod::kNormalize:
+      return &normalize;
+    case LaneMethod::kMergeMoments:
+      return &merge_moments;
+    case LaneMethod::kExchangeMoments:
+      return &exchange_moments;
+  }
+  return &other;
+}
+
 LaneConnection::LaneConnection(UniqueFd fd, const LaneHello& hello,
-                               uint64_t max_message_bytes, Handler* handler)
+                               uint64_t max_message_bytes, Handler* handler,
+                               LaneMetrics* metrics)
     : fd_(std::move(fd)),
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       hello_(hello),
       handler_(handler),
+      metrics_(metrics),
       reader_(fd_.get(), max_message_bytes) {}
 
 void LaneConnection::Run() {
@@ -88,7 +102,8 @@ void LaneConnection::HandleReceived() {
 }
 
 void LaneConnection::HandleFrame(const FrameReader::Frame& frame) {
-  std::unique_ptr<Entry> entry = NewEntry();
+  std::unique_ptr<Entry> entry =
+      NewEntry(metrics_->Of(static_cast<LaneMethod>(frame.header.method)));
   entry->exchange.Handle(frame, handler_,
                          [this, e = entry.get()](absl::Status status) {
                            Answer(e, std::move(status));
@@ -106,13 +121,14 @@ void LaneConnection::HandleFrame(const FrameReader::Frame& frame) {
 // Where the next frame begins can't be told.
 void LaneConnection::RefuseFrame(const absl::Status& status) {
   over_ = true;
-  std::unique_ptr<Entry> entry = NewEntry();
+  std::unique_ptr<Entry> entry = NewEntry(&metrics_->other);
   Answer(entry.get(), status);
   pending_.push_back(std::move(entry));
 }
 
 // On this thread, or on the committer's.
 void LaneConnection::Answer(Entry* entry, absl::Status status) {
+  entry->rpc->End(entry->begun, status.code());
   MutexLock lock(&mu_);
   entry->status = std::move(status);
   entry->answered = true;
@@ -193,10 +209,17 @@ void LaneConnection::Receive(bool block) {
   over_ = !ended.ok() || *ended;
 }
 
-std::unique_ptr<LaneConnection::Entry> LaneConnection::NewEntry() {
-  if (spare_.empty()) return std::make_unique<Entry>();
-  std::unique_ptr<Entry> entry = std::move(spare_.back());
-  spare_.pop_back();
+std::unique_ptr<LaneConnection::Entry> LaneConnection::NewEntry(
+    RpcMetrics* rpc) {
+  std::unique_ptr<Entry> entry;
+  if (spare_.empty()) {
+    entry = std::make_unique<Entry>();
+  } else {
+    entry = std::move(spare_.back());
+    spare_.pop_back();
+  }
+  entry->rpc = rpc;
+  entry->begun = rpc->Begin();
   return entry;
 }
 

@@ -14,9 +14,20 @@
 #include "lane/unix_socket.h"
 #include "server/handler.h"
 #include "server/lane_exchange.h"
+#include "server/metrics.h"
 #include "server/mutex.h"
 
 namespace streamnorm {
+
+// The requests of all lanes: those of docs/lane.md, and what is none of them.
+struct LaneMetrics {
+  RpcMetrics normalize{"Normalize"};
+  RpcMetrics merge_moments{"MergeMoments"};
+  RpcMetrics exchange_moments{"ExchangeMoments"};
+  RpcMetrics other{"other"};
+
+  RpcMetrics* Of(LaneMethod method);
+};
 
 // One client of the lane, served by one thread: reads a request, does it and
 // answers, without handing it to another thread in between. Answers leave in
@@ -27,9 +38,10 @@ namespace streamnorm {
 // Run is for its thread; the rest is safe for concurrent use.
 class LaneConnection {
  public:
-  // `handler` outlives it.
+  // `handler` and `metrics` outlive it.
   LaneConnection(UniqueFd fd, const LaneHello& hello,
-                 uint64_t max_message_bytes, Handler* handler);
+                 uint64_t max_message_bytes, Handler* handler,
+                 LaneMetrics* metrics);
 
   // Serves the client until one of the two ends.
   void Run();
@@ -44,6 +56,8 @@ class LaneConnection {
   struct Entry {
     LaneExchange exchange;
     size_t bytes = 0;  // of request and answer
+    RpcMetrics* rpc = nullptr;
+    RpcMetrics::Clock::time_point begun;
     bool answered = false;
     absl::Status status;
   };
@@ -62,13 +76,14 @@ class LaneConnection {
   void WaitForMore();
   void WaitForAnswerOrMore();
   void Receive(bool block);
-  std::unique_ptr<Entry> NewEntry();
+  std::unique_ptr<Entry> NewEntry(RpcMetrics* rpc);
   void Recycle(std::unique_ptr<Entry> entry);
 
   const UniqueFd fd_;
   const UniqueFd wake_;  // an eventfd: an answer that was waited for is there
   const LaneHello hello_;
   Handler* const handler_;
+  LaneMetrics* const metrics_;
 
   FrameReader reader_;
   std::deque<std::unique_ptr<Entry>> pending_;  // unanswered, and all after it

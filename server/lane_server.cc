@@ -57,7 +57,8 @@ void LaneServer::Serve(UniqueFd fd) {
   }
   Served& served = served_.emplace_back();
   served.connection = std::make_unique<LaneConnection>(
-      std::move(fd), options_.hello, options_.max_message_bytes, handler_);
+      std::move(fd), options_.hello, options_.max_message_bytes, handler_,
+      &metrics_);
   served.thread = std::thread([this, &served] {
     served.connection->Run();
     MutexLock done(&mu_);
@@ -78,6 +79,13 @@ void LaneServer::JoinDone() {
     }
   }
   for (Served& served : done) served.thread.join();
+}
+
+size_t LaneServer::connections() const {
+  MutexLock lock(&mu_);
+  return static_cast<size_t>(
+      std::count_if(served_.begin(), served_.end(),
+                    [](const Served& served) { return !served.done; }));
 }
 
 bool LaneServer::HasLiving() {

@@ -37,6 +37,9 @@ class LaneServer {
   // Calls Stop.
   ~LaneServer();
 
+  const LaneMetrics& metrics() const { return metrics_; }
+  size_t connections() const;
+
   const std::string& path() const { return options_.path; }
 
   // Takes no more connections, lets those that are there answer what they
@@ -65,9 +68,10 @@ class LaneServer {
   const Options options_;
   const UniqueFd listener_;
   Handler* const handler_;
+  LaneMetrics metrics_;
   std::atomic<bool> stopping_{false};
   std::thread acceptor_;
-  Mutex mu_;
+  mutable Mutex mu_;
   std::list<Served> served_ ABSL_GUARDED_BY(mu_);
 };
 

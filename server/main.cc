@@ -40,6 +40,7 @@ struct Flags {
   RocksdbStoreOptions rocksdb;
   std::string store = "rocksdb";
   std::string lane;
+  std::string http_listen = "none";
   std::string restore_from;
   bool verify = false;
   std::string log_level = "info";
@@ -65,6 +66,12 @@ void AddFlags(CLI::App* app, Flags* flags) {
                       "do without gRPC (docs/lane.md), or none. Default: "
                       "DATA_DIR/streamnorm.lane"),
       "STREAMNORM_LANE");
+  env(app->add_option("--http_listen", flags->http_listen,
+                      "Address for /metrics, /healthz, /readyz and "
+                      "/statistics/NAME over HTTP, host:port, or none: two "
+                      "servers on one machine can't share a port, so it has to "
+                      "be chosen; 127.0.0.1:9464 is usual"),
+      "STREAMNORM_HTTP_LISTEN");
   env(app->add_option("--data_dir", flags->rocksdb.data_dir,
                       "Directory for the statistics; created if absent"),
       "STREAMNORM_DATA_DIR");
@@ -206,6 +213,9 @@ std::string Complete(Flags* flags) {
     }
   }
   CompleteLane(flags);
+  if (flags->http_listen != "none") {
+    flags->server.http_listen = flags->http_listen;
+  }
   flags->server.commit.commit_interval =
       std::chrono::milliseconds(flags->commit_interval_ms);
   flags->server.drain_timeout = std::chrono::seconds(flags->drain_timeout_s);
@@ -337,6 +347,9 @@ int Main(int argc, char** argv) {
   ReleaseUnusedMemory();
   for (const std::string& address : (*server)->addresses()) {
     std::printf("listening on %s\n", address.c_str());
+  }
+  if (!(*server)->http_address().empty()) {
+    std::printf("listening on http://%s\n", (*server)->http_address().c_str());
   }
   std::fflush(stdout);
 

@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "grpcpp/support/server_callback.h"
 #include "server/maintenance.h"
+#include "server/metrics.h"
 #include "server/mutex.h"
 #include "server/rpc_status.h"
 
@@ -18,6 +19,9 @@ namespace streamnorm {
 template <typename Response>
 class MaintenanceCall : public grpc::ServerWriteReactor<Response> {
  public:
+  // `rpc`, which counts it, outlives it.
+  explicit MaintenanceCall(RpcMetrics* rpc) : rpc_(rpc), begun_(rpc->Begin()) {}
+
   // Goes where the work is done.
   Watcher<Response> watcher() {
     return {[this](const Response& response) { return Send(response); },
@@ -52,6 +56,7 @@ class MaintenanceCall : public grpc::ServerWriteReactor<Response> {
   }
 
   void End(const absl::Status& status) {
+    rpc_->End(begun_, status.code());
     std::optional<grpc::Status> finish;
     {
       MutexLock lock(&mu_);
@@ -73,6 +78,8 @@ class MaintenanceCall : public grpc::ServerWriteReactor<Response> {
     return std::nullopt;
   }
 
+  RpcMetrics* const rpc_;
+  const RpcMetrics::Clock::time_point begun_;
   Mutex mu_;
   Response current_ ABSL_GUARDED_BY(mu_);  // gRPC reads it while writing_
   std::optional<Response> next_ ABSL_GUARDED_BY(mu_);

@@ -25,8 +25,9 @@ constexpr size_t kMaxSpare = 4;
 }  // namespace
 
 NormalizeStreamCall::NormalizeStreamCall(
-    Handler* handler, std::function<void(NormalizeStreamCall*)> on_done)
-    : handler_(handler), on_done_(std::move(on_done)) {}
+    Handler* handler, RpcMetrics* messages,
+    std::function<void(NormalizeStreamCall*)> on_done)
+    : handler_(handler), messages_(messages), on_done_(std::move(on_done)) {}
 
 void NormalizeStreamCall::Start() {
   MutexLock lock(&mu_);
@@ -61,6 +62,7 @@ void NormalizeStreamCall::OnReadDone(bool ok) {
     }
   }
   if (entry == nullptr) return FinishIf(finish);
+  entry->begun = messages_->Begin();
   entry->exchange.Handle(handler_, [this, entry](const absl::Status& status) {
     Answer(entry, status);
   });
@@ -75,6 +77,7 @@ void NormalizeStreamCall::OnReadDone(bool ok) {
 
 void NormalizeStreamCall::Answer(Entry* entry, const absl::Status& status) {
   entry->exchange.Seal(status);
+  messages_->End(entry->begun, status.code());
   std::optional<grpc::Status> finish;
   {
     MutexLock lock(&mu_);

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "grpcpp/support/server_callback.h"
 #include "server/handler.h"
+#include "server/metrics.h"
 #include "server/mutex.h"
 #include "server/normalize_exchange.h"
 
@@ -25,8 +26,8 @@ namespace streamnorm {
 class NormalizeStreamCall
     : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
-  // `on_done` is called with this as the last act.
-  NormalizeStreamCall(Handler* handler,
+  // `on_done` is called with this as the last act. `messages` counts them.
+  NormalizeStreamCall(Handler* handler, RpcMetrics* messages,
                       std::function<void(NormalizeStreamCall*)> on_done);
 
   // Begins to read. Separate from the constructor, so that the owner knows the
@@ -44,6 +45,7 @@ class NormalizeStreamCall
   struct Entry {
     NormalizeExchange exchange;
     size_t bytes = 0;  // of the request
+    RpcMetrics::Clock::time_point begun;
     bool answered = false;
   };
 
@@ -57,6 +59,7 @@ class NormalizeStreamCall
   void FinishIf(const std::optional<grpc::Status>& status);
 
   Handler* const handler_;
+  RpcMetrics* const messages_;
   const std::function<void(NormalizeStreamCall*)> on_done_;
 
   Mutex mu_;

@@ -6,17 +6,28 @@
 #include "server/rpc_status.h"
 
 namespace streamnorm {
+namespace {
+
+size_t IndexOf(const char* method) {
+  return RpcMetricsTable::IndexOf(v1::NormalizerService::service_full_name(),
+                                  method);
+}
+
+}  // namespace
 
 std::function<void(const absl::Status&)> NormalizerService::Begin(
-    Context* context, Unary* reactor) {
+    RpcMetrics* rpc, Context* context, Unary* reactor) {
+  const auto begun = rpc->Begin();
   if (context->IsCancelled()) {
+    rpc->End(begun, absl::StatusCode::kCancelled);
     reactor->Finish(grpc::Status::CANCELLED);
     return nullptr;
   }
   // Counted before the look at draining_, so that Drain sees it or it sees
   // Drain.
   ++in_flight_;
-  const auto finish = [this, reactor](const absl::Status& status) {
+  const auto finish = [this, rpc, begun, reactor](const absl::Status& status) {
+    rpc->End(begun, status.code());
     reactor->Finish(ToGrpcStatus(status));
     --in_flight_;
   };
@@ -27,10 +38,11 @@ std::function<void(const absl::Status&)> NormalizerService::Begin(
 
 template <typename Face, typename Request, typename Response>
 NormalizerService::Unary* NormalizerService::Call(
-    Face* face, void (Face::*method)(const Request&, Response*, Handler::Done),
+    RpcMetrics* rpc, Face* face,
+    void (Face::*method)(const Request&, Response*, Handler::Done),
     Context* context, const Request* request, Response* response) {
   Unary* reactor = context->DefaultReactor();
-  if (auto finish = Begin(context, reactor)) {
+  if (auto finish = Begin(rpc, context, reactor)) {
     (face->*method)(*request, response, std::move(finish));
   }
   return reactor;
@@ -39,8 +51,9 @@ NormalizerService::Unary* NormalizerService::Call(
 NormalizerService::Unary* NormalizerService::Normalize(
     Context* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
+  static const size_t index = IndexOf("Normalize");
   Unary* reactor = context->DefaultReactor();
-  const auto finish = Begin(context, reactor);
+  const auto finish = Begin(rpcs_.at(index), context, reactor);
   if (finish == nullptr) return reactor;
   auto exchange = std::make_shared<NormalizeExchange>();
   *exchange->message() = *request;
@@ -57,7 +70,9 @@ NormalizerService::Unary* NormalizerService::Normalize(
 #define STREAMNORM_RPC(Face, face, name, Request, Response)           \
   NormalizerService::Unary* NormalizerService::name(                  \
       Context* context, const Request* request, Response* response) { \
-    return Call(face, &Face::name, context, request, response);       \
+    static const size_t index = IndexOf(#name);                       \
+    return Call(rpcs_.at(index), face, &Face::name, context, request, \
+                response);                                            \
   }
 STREAMNORM_RPC(Handler, handler_, CreateNormalizer, v1::CreateNormalizerRequest,
                v1::Normalizer)
@@ -102,16 +117,22 @@ STREAMNORM_RPC(SessionHandler, session_handler_, Barrier, v1::BarrierRequest,
 #undef STREAMNORM_RPC
 
 NormalizeStreamCall* NormalizerService::NormalizeStream(Context*) {
-  auto* stream =
-      new NormalizeStreamCall(handler_, [this](NormalizeStreamCall* done) {
-        MutexLock lock(&mu_);
-        streams_.erase(done);
-      });
+  static const size_t index = IndexOf("NormalizeStream");
+  auto* stream = new NormalizeStreamCall(handler_, rpcs_.at(index),
+                                         [this](NormalizeStreamCall* done) {
+                                           MutexLock lock(&mu_);
+                                           streams_.erase(done);
+                                         });
   MutexLock lock(&mu_);
   streams_.insert(stream);
   stream->Start();
   if (draining_) stream->Drain();
   return stream;
+}
+
+size_t NormalizerService::open_streams() const {
+  MutexLock lock(&mu_);
+  return streams_.size();
 }
 
 void NormalizerService::Drain(std::chrono::steady_clock::time_point deadline) {

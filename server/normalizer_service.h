@@ -7,6 +7,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "server/handler.h"
+#include "server/metrics.h"
 #include "server/mutex.h"
 #include "server/normalize_stream_call.h"
 #include "server/session_handler.h"
@@ -55,11 +56,16 @@ class NormalizerService final : public NormalizerMethods::Type {
                     SnapshotHandler* snapshot_handler)
       : handler_(handler),
         session_handler_(session_handler),
-        snapshot_handler_(snapshot_handler) {}
+        snapshot_handler_(snapshot_handler),
+        rpcs_(v1::NormalizerService::service_full_name()) {}
 
   // Refuses new calls (UNAVAILABLE), and waits until those that were read are
   // answered and every stream is ended, at most until `deadline`.
   void Drain(std::chrono::steady_clock::time_point deadline);
+
+  // The requests, of NormalizeStream the messages.
+  const RpcMetricsTable& rpcs() const { return rpcs_; }
+  size_t open_streams() const;
 
   using Context = grpc::CallbackServerContext;
   using Unary = grpc::ServerUnaryReactor;
@@ -125,20 +131,22 @@ class NormalizerService final : public NormalizerMethods::Type {
  private:
   // Counts the call in, and out when it is finished by the function that it
   // answers; null if the call was refused.
-  std::function<void(const absl::Status&)> Begin(Context* context,
+  std::function<void(const absl::Status&)> Begin(RpcMetrics* rpc,
+                                                 Context* context,
                                                  Unary* reactor);
 
   template <typename Face, typename Request, typename Response>
-  Unary* Call(Face* face,
+  Unary* Call(RpcMetrics* rpc, Face* face,
               void (Face::*method)(const Request&, Response*, Handler::Done),
               Context* context, const Request* request, Response* response);
 
   Handler* const handler_;
   SessionHandler* const session_handler_;
   SnapshotHandler* const snapshot_handler_;
+  RpcMetricsTable rpcs_;
   std::atomic<bool> draining_{false};
   std::atomic<int64_t> in_flight_{0};  // unary calls
-  Mutex mu_;
+  mutable Mutex mu_;
   absl::flat_hash_set<NormalizeStreamCall*> streams_ ABSL_GUARDED_BY(mu_);
 };
 

@@ -245,6 +245,11 @@ size_t Registry::size() const {
   return normalizers_.size();
 }
 
+uint64_t Registry::total_features() const {
+  ReaderLock lock(&mu_);
+  return total_features_;
+}
+
 std::vector<std::string> Registry::quarantined() const {
   std::vector<std::string> ids;
   ReaderLock lock(&mu_);

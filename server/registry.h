@@ -71,6 +71,7 @@ class Registry {
   uint64_t TakeGeneration();
 
   size_t size() const;
+  uint64_t total_features() const;  // of all normalizers and snapshots
   std::vector<std::string> quarantined() const;
 
  private:

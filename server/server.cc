@@ -41,6 +41,23 @@ bool IsLoopback(absl::string_view address) {
          absl::StartsWith(address, "[::1]:");
 }
 
+// `want` says what `flag` takes.
+absl::Status CheckHostAndPort(absl::string_view flag,
+                              const std::string& address, bool insecure,
+                              absl::string_view want) {
+  if (absl::StartsWith(address, "unix:") ||
+      address.find(':') == std::string::npos) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(flag, ": ", address, ", want ", want));
+  }
+  if (IsLoopback(address) || insecure) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      flag, ": ", address,
+      ", want a loopback address: there is no TLS and no authentication yet, "
+      "so anyone who reaches it could read or change what is behind it; "
+      "--insecure allows it on a network you trust"));
+}
+
 absl::Status CheckAddress(const std::string& address, bool insecure) {
   if (absl::StartsWith(address, "unix:")) {
     // sockaddr_un holds 107 bytes and a zero.
@@ -51,16 +68,24 @@ absl::Status CheckAddress(const std::string& address, bool insecure) {
         absl::StrCat("--listen: ", address, ": a path of ", size,
                      " bytes, want at most ", kLongest));
   }
-  if (address.find(':') == std::string::npos) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--listen: ", address, ", want host:port or unix:/path"));
+  return CheckHostAndPort("--listen", address, insecure,
+                          "host:port or unix:/path");
+}
+
+// Before the store is read, which may take long: probes see it starting.
+absl::StatusOr<std::unique_ptr<HttpEndpoint>> StartHttp(
+    const ServerOptions& options) {
+  const std::string& address = options.http_listen;
+  if (auto s = CheckHostAndPort("--http_listen", address, options.insecure,
+                                "host:port or none");
+      !s.ok()) {
+    return s;
   }
-  if (IsLoopback(address) || insecure) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "--listen: ", address,
-      ", want a loopback address or unix:/path: there is no TLS and no "
-      "authentication yet, so anyone who reaches it could read and change "
-      "everything; --insecure allows it on a network you trust"));
+  auto http = HttpEndpoint::Start(address, &SidePort::AnswerWhileStarting);
+  if (http.ok()) return http;
+  return absl::UnavailableError(absl::StrCat("--http_listen: can't listen on ",
+                                             address, ": ",
+                                             http.status().message()));
 }
 
 std::string WithPort(const std::string& address, int port) {
@@ -86,6 +111,12 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
   for (const std::string& address : options.listen) {
     if (auto s = CheckAddress(address, options.insecure); !s.ok()) return s;
   }
+  std::unique_ptr<HttpEndpoint> http;
+  if (!options.http_listen.empty()) {
+    auto started = StartHttp(options);
+    if (!started.ok()) return started.status();
+    http = *std::move(started);
+  }
   auto contents = store->Load();
   if (!contents.ok()) return contents.status();
   const HistoryId history_id = contents->history_id;
@@ -94,6 +125,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
       new Server(options, std::move(store), *std::move(contents)));
   if (auto s = server->Listen(); !s.ok()) return s;
   if (auto s = server->OpenLane(history_id, incarnation); !s.ok()) return s;
+  if (http != nullptr) server->OpenSidePort(std::move(http));
   return server;
 }
 
@@ -216,6 +248,26 @@ absl::Status Server::OpenLane(const HistoryId& history_id,
   return absl::OkStatus();
 }
 
+void Server::OpenSidePort(std::unique_ptr<HttpEndpoint> http) {
+  const MetricsSources sources = {
+      .store = store_.get(),
+      .committer = committer_.get(),
+      .registry = &registry_,
+      .sessions = &sessions_,
+      .handler = &handler_,
+      .normalizer_service = &normalizer_service_,
+      .admin_service = &admin_service_,
+      .lane = lane_.get(),
+  };
+  side_port_ = std::make_unique<SidePort>(&handler_, sources);
+  http_ = std::move(http);
+  http_->SetHandler([this](const HttpRequest& request) {
+    return side_port_->Answer(request);
+  });
+  http_address_ = http_->address();
+  Log(LogLevel::kInfo, "listening", {{"http", http_address_}});
+}
+
 Server::~Server() { Shutdown(); }
 
 void Server::ExpireIdleSessions() {
@@ -228,6 +280,7 @@ void Server::ExpireIdleSessions() {
 }
 
 void Server::Shutdown() {
+  if (side_port_ != nullptr) side_port_->Drain();
   if (grpc_server_ != nullptr) {
     grpc_server_->GetHealthCheckService()->Shutdown();
     maintenance_.Stop();
@@ -237,11 +290,12 @@ void Server::Shutdown() {
     normalizer_service_.Drain(deadline);
     // gRPC and the lane wait for every call, and these for the disk.
     committer_->StopWaitingForRoom();
-    lane_.reset();
+    if (lane_ != nullptr) lane_->Stop();
     // What is left are idle connections and calls that took too long.
     grpc_server_->Shutdown(std::chrono::system_clock::now() + kGoodbye);
     grpc_server_.reset();
   }
+  http_.reset();  // it looks at the committer
   committer_.reset();
 }
 

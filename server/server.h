@@ -12,6 +12,7 @@
 #include "server/commit_queue.h"
 #include "server/committer.h"
 #include "server/handler.h"
+#include "server/http_endpoint.h"
 #include "server/lane_server.h"
 #include "server/limits.h"
 #include "server/maintenance.h"
@@ -19,6 +20,7 @@
 #include "server/registry.h"
 #include "server/session_handler.h"
 #include "server/sessions.h"
+#include "server/side_port.h"
 #include "server/snapshot_handler.h"
 #include "storage/statistics_store.h"
 
@@ -33,6 +35,9 @@ struct ServerOptions {
 
   // The path of the lane's socket; empty = none.
   std::string lane;
+
+  // `host:port` for metrics and health over HTTP; empty = nowhere.
+  std::string http_listen;
 
   bool auto_create = false;
   Limits limits;
@@ -69,6 +74,9 @@ class Server {
   // Where it listens, with real port numbers.
   const std::vector<std::string>& addresses() const { return addresses_; }
 
+  // Likewise for HTTP; empty = nowhere.
+  const std::string& http_address() const { return http_address_; }
+
   // Ends sessions that nobody used for limits.session_idle_timeout_s. To be
   // called once a second or so.
   void ExpireIdleSessions();
@@ -81,6 +89,7 @@ class Server {
          StoreContents contents);
   absl::Status Listen();
   absl::Status OpenLane(const HistoryId& history_id, uint64_t incarnation);
+  void OpenSidePort(std::unique_ptr<HttpEndpoint> http);
 
   const ServerOptions options_;
   const std::unique_ptr<StatisticsStore> store_;
@@ -97,6 +106,9 @@ class Server {
   std::unique_ptr<LaneServer> lane_;
   std::unique_ptr<grpc::Server> grpc_server_;
   std::vector<std::string> addresses_;
+  std::unique_ptr<SidePort> side_port_;
+  std::unique_ptr<HttpEndpoint> http_;  // none before it is done
+  std::string http_address_;
 };
 
 }  // namespace streamnorm

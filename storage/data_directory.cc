@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include <cerrno>
@@ -102,6 +103,18 @@ absl::Status DataDirectory::CheckContents() const {
                      ", want an empty directory or one with FLOOR and db/"));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> SizeOfFilesIn(const std::string& path) {
+  const auto names = NamesIn(path);
+  if (!names.ok()) return names.status();
+  uint64_t bytes = 0;
+  for (const std::string& name : *names) {
+    struct stat info {};
+    if (stat((path + "/" + name).c_str(), &info) != 0) continue;  // just gone
+    bytes += static_cast<uint64_t>(info.st_blocks) * 512;  // stat(2)'s unit
+  }
+  return bytes;
 }
 
 absl::StatusOr<uint64_t> FreeBytesAt(const std::string& path) {

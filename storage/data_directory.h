@@ -48,6 +48,9 @@ class DataDirectory {
 // The names in `path`, in their order.
 absl::StatusOr<std::set<std::string>> NamesIn(const std::string& path);
 
+// Bytes that the files in `path` take; files may come and go meanwhile.
+absl::StatusOr<uint64_t> SizeOfFilesIn(const std::string& path);
+
 // Bytes an unprivileged process can still write to the file system of `path`.
 absl::StatusOr<uint64_t> FreeBytesAt(const std::string& path);
 

@@ -23,6 +23,7 @@ class MemoryStore : public StatisticsStore {
   absl::StatusOr<StoreContents> Load() override;
   absl::Status Write(const CommitBatch& batch) override;
   absl::Status Sync() override { return absl::OkStatus(); }
+  absl::StatusOr<uint64_t> SizeBytes() const override { return 0; }
   absl::StatusOr<uint64_t> FreeBytes() const override {
     return std::numeric_limits<uint64_t>::max();
   }

@@ -54,7 +54,7 @@ bool IsFromBefore(const rocksdb::Status& status) {
           status.severity() != rocksdb::Status::Severity::kNoError);
 }
 
-// Not thread safe, but for FreeBytes, Backup and Verify.
+// Not thread safe, but for SizeBytes, FreeBytes, Backup and Verify.
 class RocksdbStore : public StatisticsStore {
  public:
   RocksdbStore(DataDirectory directory, uint64_t reserve_bytes,
@@ -71,6 +71,9 @@ class RocksdbStore : public StatisticsStore {
   absl::StatusOr<StoreContents> Load() override;
   absl::Status Write(const CommitBatch& batch) override;
   absl::Status Sync() override;
+  absl::StatusOr<uint64_t> SizeBytes() const override {
+    return SizeOfFilesIn(directory_.database_path());
+  }
   absl::StatusOr<uint64_t> FreeBytes() const override {
     return FreeBytesAt(directory_.path());
   }

@@ -57,9 +57,9 @@ struct StoreContents {
 // what was written is unknown: the store is then failed for good and must be
 // opened anew by a new process (an fsync is never retried).
 //
-// Not thread safe: the committer is its only caller. FreeBytes, Backup and
-// Verify may be called from any thread, while it writes too, and hold up none
-// of its calls.
+// Not thread safe: the committer is its only caller. SizeBytes, FreeBytes,
+// Backup and Verify may be called from any thread, while it writes too, and
+// hold up none of its calls.
 class StatisticsStore {
  public:
   virtual ~StatisticsStore() = default;
@@ -78,6 +78,9 @@ class StatisticsStore {
 
   // Makes every batch written so far durable.
   virtual absl::Status Sync() = 0;
+
+  // Bytes its files take on the disk.
+  virtual absl::StatusOr<uint64_t> SizeBytes() const = 0;
 
   // Bytes the disk has left for this store.
   virtual absl::StatusOr<uint64_t> FreeBytes() const = 0;

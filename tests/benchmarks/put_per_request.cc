@@ -39,6 +39,7 @@ class PlainStore : public StatisticsStore {
   }
   absl::Status Write(const CommitBatch& batch) override;
   absl::Status Sync() override { return absl::OkStatus(); }
+  absl::StatusOr<uint64_t> SizeBytes() const override { return 0; }
   absl::StatusOr<uint64_t> FreeBytes() const override { return 1 << 30; }
   absl::StatusOr<BackupSummary> Backup(const BackupOptions&,
                                        const OnStoreProgress&) const override {

@@ -53,13 +53,17 @@ class ServerProcess:
             self.stop()
 
     def read_addresses(self):
-        """What `listening on ADDRESS` says, a line for each --listen."""
+        """What `listening on ADDRESS` says, a line for each --listen, and the
+        last one for --http_listen."""
         text = b""
         deadline = time.monotonic() + START_SECONDS
         output = self.process.stdout.fileno()
+        wanted = len(self.listen) + any(
+            flag.startswith("--http_listen=") and not flag.endswith("=none")
+            for flag in self.flags)
         with selectors.DefaultSelector() as selector:
             selector.register(output, selectors.EVENT_READ)
-            while text.count(b"\n") < len(self.listen):
+            while text.count(b"\n") < wanted:
                 left = deadline - time.monotonic()
                 assert left > 0, f"not listening: {text!r}\n{self.log()}"
                 if selector.select(left):

@@ -43,6 +43,7 @@ class HeldStore : public StatisticsStore {
     return sync_status_;
   }
 
+  absl::StatusOr<uint64_t> SizeBytes() const override { return 0; }
   absl::StatusOr<uint64_t> FreeBytes() const override { return free_.load(); }
   absl::StatusOr<BackupSummary> Backup(
       const BackupOptions& options,
@@ -166,6 +167,23 @@ TEST_F(CommitTest, NothingIsDurableBeforeTheSyncReturns) {
   ASSERT_TRUE(Eventually([&] { return waiter.done(); }));
   EXPECT_EQ(waiter.code, 0);
   EXPECT_EQ(normalizer->DurableSequence(session_->id()), 1);
+}
+
+TEST_F(CommitTest, TheLagIsTheAgeOfWhatNoWatermarkCovers) {
+  EXPECT_EQ(committer_->lag().count(), 0);
+  const auto before = std::chrono::steady_clock::now();
+  const auto normalizer = CreateNormalizer();
+  ASSERT_TRUE(store_.WaitForSyncs(1));
+  const auto first = committer_->lag();
+  EXPECT_GT(first.count(), 0);
+  Update(normalizer.get(), 1);  // younger than what is being synced
+  const auto second = committer_->lag();
+  EXPECT_GE(second, first);
+  EXPECT_LE(second, std::chrono::steady_clock::now() - before);
+  store_.Permit(1'000'000);
+  EXPECT_TRUE(Eventually([&] { return committer_->lag().count() == 0; }));
+  EXPECT_EQ(normalizer->DurableSequence(session_->id()), 1);
+  EXPECT_GE(committer_->sync_latency().Snapshot().sum.count(), 0);
 }
 
 TEST_F(CommitTest, WhatComesDuringASyncIsNotCoveredByIt) {

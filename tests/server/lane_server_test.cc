@@ -96,7 +96,8 @@ class Caller {
   bool greeted() const { return greeted_; }
 
   // Without a session: each is answered when it is on disk.
-  bool Send(double value, v1::Mode mode) {
+  bool Send(double value, v1::Mode mode,
+            uint8_t method = static_cast<uint8_t>(LaneMethod::kNormalize)) {
     v1::NormalizeRequest request;
     request.set_name(kName);
     request.set_mode(mode);
@@ -107,7 +108,7 @@ class Caller {
     std::string bytes(kFrameHeaderBytes, '\0');
     request.AppendToString(&bytes);
     FrameHeader header;
-    header.method = static_cast<uint8_t>(LaneMethod::kNormalize);
+    header.method = method;
     header.bytes = static_cast<uint32_t>(bytes.size() - kFrameHeaderBytes);
     EncodeFrameHeader(header, reinterpret_cast<uint8_t*>(bytes.data()));
     iovec part = {bytes.data(), bytes.size()};
@@ -158,6 +159,20 @@ TEST_F(LaneServerTest, ManyClientsOnOneNormalizerLoseNoRow) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(RowCount(), uint64_t{kThreads} * kRequests * 3 / 4);
+  const RpcMetrics& counted = lane_->metrics().normalize;
+  EXPECT_EQ(counted.Ended(absl::StatusCode::kOk), kThreads * kRequests);
+  EXPECT_EQ(counted.InFlight(), 0u);
+  EXPECT_EQ(handler_.work().Sum(WorkMetrics::kRowsCounted), RowCount());
+}
+
+TEST_F(LaneServerTest, WhatIsNoMethodCountsAsOther) {
+  Caller caller(lane_->path());
+  EXPECT_TRUE(caller.Send(1, v1::UPDATE_ONLY, /*method=*/99));
+  v1::NormalizeResponse response;
+  EXPECT_FALSE(caller.Receive(&response));
+  const LaneMetrics& metrics = lane_->metrics();
+  EXPECT_EQ(metrics.other.Ended(absl::StatusCode::kInvalidArgument), 1u);
+  EXPECT_EQ(metrics.normalize.Ended(absl::StatusCode::kOk), 0u);
 }
 
 TEST_F(LaneServerTest, DrainAnswersAllThatCountedWhileClientsSend) {

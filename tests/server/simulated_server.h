@@ -34,6 +34,7 @@ class LossyStore : public StatisticsStore {
   absl::StatusOr<StoreContents> Load() override;
   absl::Status Write(const CommitBatch& batch) override;
   absl::Status Sync() override;
+  absl::StatusOr<uint64_t> SizeBytes() const override { return 0; }
   absl::StatusOr<uint64_t> FreeBytes() const override { return 1 << 30; }
   absl::StatusOr<BackupSummary> Backup(const BackupOptions&,
                                        const OnStoreProgress&) const override;

@@ -232,6 +232,15 @@ TEST_P(StoreConformance, SyncWithoutAWriteSucceeds) {
   EXPECT_TRUE(store().Sync().ok());
 }
 
+TEST_P(StoreConformance, ItKnowsItsSize) {
+  CommitBatch batch;
+  batch.definitions.push_back(DefinitionOf("layer3", 2));
+  Write(batch);
+  const absl::StatusOr<uint64_t> size = store().SizeBytes();
+  ASSERT_TRUE(size.ok()) << size.status();
+  EXPECT_EQ(*size > 0, store().kind() != "memory");
+}
+
 TEST_P(StoreConformance, SomeBytesAreFree) {
   const absl::StatusOr<uint64_t> free = store().FreeBytes();
   ASSERT_TRUE(free.ok()) << free.status();
