@@ -11,6 +11,7 @@ void AddResourceCommands(CommandLine* line);  // get list reset ... delete
 void AddSnapshotCommand(CommandLine* line);
 void AddStatsCommand(CommandLine* line);
 void AddNormalizeCommands(CommandLine* line);    // normalize denormalize
+void AddFitCommand(CommandLine* line);
 void AddServerCommands(CommandLine* line);       // health info version
 void AddMaintenanceCommands(CommandLine* line);  // backup verify
 void AddDemoCommand(CommandLine* line);
