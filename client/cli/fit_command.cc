@@ -36,6 +36,7 @@ struct Flags {
   bool no_checkpoint = false;
   bool restart = false;
   bool mended = false;
+  bool dry_run = false;
 };
 
 // A request costs little beside so many values, and many of them fit into the
@@ -430,6 +431,42 @@ absl::StatusOr<int> RunJob(FitJob* job, const StopSignal& stop,
   return kExitOk;
 }
 
+// Reads all rows as they would be read, without a server.
+absl::StatusOr<int> DryRun(const Flags& flags, const StopSignal& stop) {
+  using Clock = std::chrono::steady_clock;
+  Progress progress;
+  const auto begin = Clock::now();
+  uint64_t rows = 0;
+  for (const std::string& path : flags.files) {
+    const auto options = RowsSourceOptionsOf(flags.input, path);
+    if (!options.ok()) return options.status();
+    auto bytes = OpenFile(path, stop.fd());
+    if (!bytes.ok()) return bytes.status();
+    auto source = OpenRows(*std::move(bytes), *options);
+    if (!source.ok()) return source.status();
+    const size_t features = (*source)->features();
+    if (auto s = (*source)->Bind(features, {}); !s.ok()) return s;
+    const size_t most =
+        std::max<size_t>(1, kBatchBytes / (features * sizeof(double)));
+    RowBatch batch;
+    do {
+      if (auto s = (*source)->Read(most, (*source)->type(), &batch); !s.ok()) {
+        return absl::IsCancelled(s) ? absl::StatusOr<int>(kExitInterrupted) : s;
+      }
+      rows += batch.rows;
+      const BufferedInput& input = (*source)->input();
+      progress.Show(rows, input.taken(), input.size());
+    } while (batch.rows > 0);
+  }
+  progress.Erase();
+  const double seconds =
+      std::chrono::duration<double>(Clock::now() - begin).count();
+  Say(absl::StrCat("streamnorm: ", Counted(rows, "row"),
+                   " read, none counted; ", absl::StrFormat("%.1f", seconds),
+                   " s"));
+  return kExitOk;
+}
+
 absl::StatusOr<int> Run(const Globals& globals, const Flags& flags) {
   if (auto s = CheckFlags(flags); !s.ok()) return s;
   const auto format =
@@ -439,6 +476,7 @@ absl::StatusOr<int> Run(const Globals& globals, const Flags& flags) {
   if (!format.ok()) return format.status();
   const StopSignal stop(
       "stopping when what was sent is counted; Ctrl-C again stops at once");
+  if (flags.dry_run) return DryRun(flags, stop);
   // Whoever mistyped the address is told soon.
   if (auto hasty = Connect(globals); !hasty.ok()) return hasty.status();
   const auto client = ConnectPatiently(globals);
@@ -502,6 +540,8 @@ void AddFitCommand(CommandLine* line) {
   command->add_flag("--mended", flags->mended,
                     "Go on though the file changed: only from the row on "
                     "where it had stopped");
+  command->add_flag("--dry-run", flags->dry_run,
+                    "Read all rows, count none; asks no server");
   command->footer(kHelp);
 }
 

@@ -197,6 +197,15 @@ TEST_F(FitCommandTest, NamesThePlaceOfARowThatIsNoneAndGoesOnOnceItIsMended) {
   EXPECT_THAT(Moments("x"), HasSubstr("0,a,101,50,850,"));
 }
 
+TEST_F(FitCommandTest, ADryRunReadsAllAndCountsNothing) {
+  const std::string path = WriteRows("rows.csv", 10);
+  EXPECT_THAT(Run({"fit", "x", path, "--dry-run"}).err,
+              HasSubstr("10 rows read, none counted"));
+  EXPECT_THAT(Error({"fit", "x", Write("bad.csv", "a\n1\nb\n"), "--dry-run"}),
+              HasSubstr("bad.csv:3: column 1"));
+  EXPECT_EQ(Out({"list", "-o", "name"}), "");
+}
+
 TEST_F(FitCommandTest, RefusesWhatHasNoRowsOfThisNormalizer) {
   Out({"create", "x", "--names", "a,b"});
   EXPECT_THAT(Error({"fit", "x", Write("empty.csv", "")}),
