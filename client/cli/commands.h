@@ -9,8 +9,9 @@ namespace streamnorm {
 void AddCreateCommand(CommandLine* line);
 void AddResourceCommands(CommandLine* line);  // get list reset ... delete
 void AddSnapshotCommand(CommandLine* line);
+void AddExportCommands(CommandLine* line);  // export import
 void AddStatsCommand(CommandLine* line);
-void AddNormalizeCommands(CommandLine* line);    // normalize denormalize
+void AddNormalizeCommands(CommandLine* line);  // normalize denormalize
 void AddFitCommand(CommandLine* line);
 void AddServerCommands(CommandLine* line);       // health info version
 void AddMaintenanceCommands(CommandLine* line);  // backup verify

@@ -74,12 +74,15 @@ _streamnorm() {
     return
   fi
   case $command in
-    get | stats | reset | freeze | unfreeze | delete | normalize | denormalize | fit)
+    get | stats | reset | freeze | unfreeze | delete | normalize | denormalize | fit | export)
       if [[ $before == "$command" ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$(streamnorm "${server[@]}" --timeout 1 list -o name 2>/dev/null)" -- "$word")
       elif [[ $command == *normalize || $command == fit ]]; then
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
       fi
+      ;;
+    import)
+      mapfile -t COMPREPLY < <(compgen -f -- "$word")
       ;;
     completion)
       mapfile -t COMPREPLY < <(compgen -W 'bash' -- "$word")
@@ -144,6 +147,7 @@ void AddAllCommands(CommandLine* line) {
   AddStatsCommand(line);
   AddResourceCommands(line);
   AddSnapshotCommand(line);
+  AddExportCommands(line);
   AddNormalizeCommands(line);
   AddFitCommand(line);
   AddServerCommands(line);
