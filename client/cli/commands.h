@@ -13,7 +13,8 @@ void AddExportCommands(CommandLine* line);  // export import
 void AddStatsCommand(CommandLine* line);
 void AddNormalizeCommands(CommandLine* line);  // normalize denormalize
 void AddFitCommand(CommandLine* line);
-void AddServerCommands(CommandLine* line);       // health info version
+void AddServerCommands(CommandLine* line);  // health info version
+void AddDoctorCommand(CommandLine* line);
 void AddMaintenanceCommands(CommandLine* line);  // backup verify
 void AddDemoCommand(CommandLine* line);
 void AddBenchCommand(CommandLine* line);

@@ -151,6 +151,7 @@ void AddAllCommands(CommandLine* line) {
   AddNormalizeCommands(line);
   AddFitCommand(line);
   AddServerCommands(line);
+  AddDoctorCommand(line);
   AddMaintenanceCommands(line);
   AddDemoCommand(line);
   AddBenchCommand(line);

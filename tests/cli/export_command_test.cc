@@ -1,4 +1,4 @@
-// The real program against the real server: export and import.
+// The real program against the real server: export, import, doctor.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -109,6 +109,16 @@ TEST_F(ExportCommandTest, SafetensorsAndSklearnHoldTheSameNumbers) {
   const std::string sklearn = Out({"export", "x", "--format", "sklearn"});
   EXPECT_THAT(sklearn, HasSubstr("\"n_samples_seen_\": 2"));
   EXPECT_THAT(sklearn, HasSubstr("\"scale_\": [\n  1.0,\n  1.0\n ]"));
+}
+
+TEST_F(ExportCommandTest, DoctorFindsAHealthyServerAndOneThatIsAway) {
+  const std::string healthy = Out({"doctor"});
+  EXPECT_THAT(healthy, HasSubstr("ok    updates: accepted\n"));
+  EXPECT_THAT(healthy, HasSubstr("ok    clock: the same as here\n"));
+  server_.Kill();
+  const Finished away = Run({"--timeout", "0.2", "doctor"});
+  EXPECT_EQ(away.code, 1);
+  EXPECT_THAT(away.out, StartsWith("fail  server: no answer from "));
 }
 
 }  // namespace
