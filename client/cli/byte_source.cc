@@ -50,6 +50,14 @@ class FileSource : public ByteSource {
   const std::string& name() const override { return name_; }
   std::optional<uint64_t> size() const override { return size_; }
 
+  absl::Status Seek(uint64_t offset) override {
+    if (!size_) return ByteSource::Seek(offset);
+    if (lseek(fd_, static_cast<off_t>(offset), SEEK_SET) < 0) {
+      return Failed("can't seek in", name_);
+    }
+    return absl::OkStatus();
+  }
+
  private:
   absl::Status WaitForInput() const {
     pollfd waits[] = {{fd_, POLLIN, 0}, {stop_fd_, POLLIN, 0}};
@@ -88,6 +96,11 @@ absl::StatusOr<std::unique_ptr<ByteSource>> OpenFile(const std::string& path,
   return source;
 }
 
+absl::Status ByteSource::Seek(uint64_t) {
+  return absl::FailedPreconditionError(
+      absl::StrCat(name(), ": its bytes come only once, want a file"));
+}
+
 BufferedInput::BufferedInput(std::unique_ptr<ByteSource> source)
     : source_(std::move(source)) {}
 
@@ -109,6 +122,15 @@ void BufferedInput::Skip(size_t size) {
   assert(size <= buffer_.size() - begin_);
   begin_ += size;
   taken_ += size;
+}
+
+absl::Status BufferedInput::Seek(uint64_t offset) {
+  if (auto s = source_->Seek(offset); !s.ok()) return s;
+  buffer_.clear();
+  begin_ = 0;
+  at_end_ = false;
+  taken_ = offset;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<size_t> BufferedInput::Read(char* to, size_t size) {

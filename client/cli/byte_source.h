@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
@@ -26,6 +27,10 @@ class ByteSource {
 
   // All bytes together, where that is known.
   virtual std::optional<uint64_t> size() const { return std::nullopt; }
+
+  // The next Read begins at byte `offset`. FAILED_PRECONDITION where bytes come
+  // only once (stdin).
+  virtual absl::Status Seek(uint64_t offset);
 };
 
 // A file; "-" is standard input. `stop_fd`, unless -1, becomes readable when
@@ -47,6 +52,9 @@ class BufferedInput {
 
   // Takes `size` bytes into `to`; fewer only at the end.
   absl::StatusOr<size_t> Read(char* to, size_t size);
+
+  // Goes on at byte `offset`, forth or back; `taken` then says so.
+  absl::Status Seek(uint64_t offset);
 
   const std::string& name() const { return source_->name(); }
   std::optional<uint64_t> size() const { return source_->size(); }

@@ -24,6 +24,7 @@ constexpr char kFooter[] =
     "Examples:\n"
     "  streamnorm create layer3 --features 32\n"
     "  streamnorm normalize layer3 rows.csv -O normalized.csv\n"
+    "  streamnorm fit layer3 huge.csv more.npy\n"
     "  streamnorm stats layer3 --sort sd --top 10\n"
     "  streamnorm demo\n"
     "\n"
@@ -166,7 +167,7 @@ CommandLine::CommandLine() : app_(kDescription, "streamnorm") {
       ->configurable(false);
   app_.add_option("--timeout", globals_.timeout_s,
                   "How long to try to reach the server (default 5; "
-                  "normalize and denormalize 30)")
+                  "normalize, denormalize and fit 30)")
       ->option_text("SECONDS")
       ->check(MoreThanZero);
 }

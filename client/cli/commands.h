@@ -9,10 +9,13 @@ namespace streamnorm {
 void AddCreateCommand(CommandLine* line);
 void AddResourceCommands(CommandLine* line);  // get list reset ... delete
 void AddSnapshotCommand(CommandLine* line);
+void AddExportCommands(CommandLine* line);  // export import
 void AddStatsCommand(CommandLine* line);
 void AddTopCommand(CommandLine* line);
-void AddNormalizeCommands(CommandLine* line);    // normalize denormalize
-void AddServerCommands(CommandLine* line);       // health info version
+void AddNormalizeCommands(CommandLine* line);  // normalize denormalize
+void AddFitCommand(CommandLine* line);
+void AddServerCommands(CommandLine* line);  // health info version
+void AddDoctorCommand(CommandLine* line);
 void AddMaintenanceCommands(CommandLine* line);  // backup verify
 void AddDemoCommand(CommandLine* line);
 void AddBenchCommand(CommandLine* line);

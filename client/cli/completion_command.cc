@@ -58,7 +58,7 @@ _streamnorm() {
       mapfile -t COMPREPLY < <(compgen -W 'float16 float32 float64' -- "$word")
       return
       ;;
-    -O | --out | --names-from | --data | --config | --server_binary)
+    -O | --out | --names-from | --checkpoint | --data | --config | --server_binary)
       mapfile -t COMPREPLY < <(compgen -f -- "$word")
       return
       ;;
@@ -74,12 +74,15 @@ _streamnorm() {
     return
   fi
   case $command in
-    get | stats | reset | freeze | unfreeze | delete | normalize | denormalize)
+    get | stats | reset | freeze | unfreeze | delete | normalize | denormalize | fit | export)
       if [[ $before == "$command" ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$(streamnorm "${server[@]}" --timeout 1 list -o name 2>/dev/null)" -- "$word")
-      elif [[ $command == *normalize ]]; then
+      elif [[ $command == *normalize || $command == fit ]]; then
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
       fi
+      ;;
+    import)
+      mapfile -t COMPREPLY < <(compgen -f -- "$word")
       ;;
     completion)
       mapfile -t COMPREPLY < <(compgen -W 'bash' -- "$word")
@@ -145,8 +148,11 @@ void AddAllCommands(CommandLine* line) {
   AddTopCommand(line);
   AddResourceCommands(line);
   AddSnapshotCommand(line);
+  AddExportCommands(line);
   AddNormalizeCommands(line);
+  AddFitCommand(line);
   AddServerCommands(line);
+  AddDoctorCommand(line);
   AddMaintenanceCommands(line);
   AddDemoCommand(line);
   AddBenchCommand(line);

@@ -53,6 +53,15 @@ class CsvReader {
   // quotes that don't match and for records beyond 256 MiB.
   absl::StatusOr<bool> Next(CsvRecord* record);
 
+  // Of the next record, counted from 1.
+  uint64_t line() const { return line_; }
+
+  // The input went on elsewhere, where a record and line `line` begin.
+  void GoOnAt(uint64_t line) {
+    state_ = State::kCellBegin;
+    line_ = line;
+  }
+
  private:
   enum class State { kCellBegin, kUnquoted, kQuoted, kQuoteInQuoted };
 

@@ -161,6 +161,19 @@ absl::Status CsvRows::Read(size_t most, DataType type, RowBatch* batch) {
   return absl::OkStatus();
 }
 
+RowPosition CsvRows::position() const {
+  if (record_pending_) return RowPosition();
+  return {input_->taken(), next_row_ - 1, reader_.line()};
+}
+
+absl::Status CsvRows::GoTo(const RowPosition& position) {
+  if (auto s = input_->Seek(position.bytes); !s.ok()) return s;
+  reader_.GoOnAt(position.line);
+  record_pending_ = false;
+  next_row_ = position.rows + 1;
+  return absl::OkStatus();
+}
+
 absl::Status CsvRows::TakeValues(RowBatch* batch,
                                  std::vector<double>* values) const {
   for (const size_t position : positions_) {

@@ -21,6 +21,8 @@ class CsvRows : public RowsSource {
   absl::Status Bind(size_t features,
                     const std::vector<std::string>& names) override;
   absl::Status Read(size_t most, DataType type, RowBatch* batch) override;
+  RowPosition position() const override;
+  absl::Status GoTo(const RowPosition& position) override;
   const RowLayout& layout() const override { return layout_; }
   DataType type() const override { return DataType::kFp64; }
   std::string Place(const RowBatch& batch, size_t row,

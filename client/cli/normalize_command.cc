@@ -15,6 +15,7 @@
 #include "client/cli/normalize_rows.h"
 #include "client/cli/npy.h"
 #include "client/cli/progress.h"
+#include "client/cli/rows_input.h"
 #include "client/cli/stop_signal.h"
 
 namespace streamnorm {
@@ -24,11 +25,7 @@ struct Flags {
   std::string id;
   std::string file = "-";
   std::string out;
-  std::string format = "auto";
-  std::string delimiter;
-  bool header = false;
-  bool no_header = false;
-  std::string columns;
+  RowsInputFlags input;
   bool only_features = false;
   std::string mode = "after";
   std::string dtype;
@@ -78,30 +75,6 @@ v1::Mode ModeOf(const std::string& text) {
   return v1::UPDATE_THEN_NORMALIZE;
 }
 
-absl::StatusOr<char> ParseDelimiter(const Flags& flags) {
-  const std::string& text = flags.delimiter;
-  if (text.empty()) {
-    return absl::EndsWith(flags.file, ".tsv") ? '\t' : ',';
-  }
-  if (text == "tab" || text == "\\t") return '\t';
-  if (text.size() == 1 && text != "\"" && text != "\n") return text[0];
-  return UsageError(
-      absl::StrCat("--delimiter: '", text, "', want one character, or tab"));
-}
-
-absl::StatusOr<RowsSourceOptions> SourceOptions(const Flags& flags) {
-  const auto delimiter = ParseDelimiter(flags);
-  if (!delimiter.ok()) return delimiter.status();
-  RowsSourceOptions options;
-  options.delimiter = *delimiter;
-  options.columns = flags.columns;
-  if (flags.format == "csv") options.format = RowsSourceOptions::Format::kCsv;
-  if (flags.format == "npy") options.format = RowsSourceOptions::Format::kNpy;
-  if (flags.header) options.header = RowsSourceOptions::Header::kPresent;
-  if (flags.no_header) options.header = RowsSourceOptions::Header::kAbsent;
-  return options;
-}
-
 // Writing into the file that is being read would destroy it.
 absl::Status CheckNotSameFile(const Flags& flags) {
   struct stat in {};
@@ -129,28 +102,6 @@ absl::Status CheckFlags(const Globals& globals, const Flags& flags) {
   return CheckNotSameFile(flags);
 }
 
-// A normalizer for the columns of the file.
-absl::StatusOr<v1::Normalizer> CreateFor(Client* client, const Flags& flags,
-                                         const RowsSource& source) {
-  v1::CreateNormalizerRequest request;
-  request.set_normalizer_id(IdOf(flags.id));
-  v1::Normalizer* wanted = request.mutable_normalizer();
-  wanted->set_features(static_cast<int64_t>(source.features()));
-  for (std::string& name : source.feature_names()) {
-    wanted->add_feature_names(std::move(name));
-  }
-  wanted->mutable_scaling()->set_preset(flags.preset);
-  auto normalizer = client->CreateNormalizer(request);
-  if (absl::IsAlreadyExists(normalizer.status())) {
-    return client->GetNormalizer(IdOf(flags.id));  // someone was faster
-  }
-  if (normalizer.ok()) {
-    Say(absl::StrCat("created ", normalizer->name(), " (",
-                     Counted(source.features(), "feature"), ")"));
-  }
-  return normalizer;
-}
-
 // The rows, with the normalizer's features found in them; sets job->normalizer.
 absl::StatusOr<std::unique_ptr<RowsSource>> OpenSource(
     Client* client, const Flags& flags, const RowsSourceOptions& options,
@@ -160,7 +111,10 @@ absl::StatusOr<std::unique_ptr<RowsSource>> OpenSource(
   if (!normalizer.ok() && !create) return normalizer.status();
   auto source = OpenRows(std::move(bytes), options);
   if (!source.ok()) return source.status();
-  if (create) normalizer = CreateFor(client, flags, **source);
+  if (create) {
+    normalizer =
+        CreateNormalizerFor(client, IdOf(flags.id), flags.preset, **source);
+  }
   if (!normalizer.ok()) return normalizer.status();
   const auto& names = normalizer->feature_names();
   if (auto s = (*source)->Bind(static_cast<size_t>(normalizer->features()),
@@ -172,19 +126,10 @@ absl::StatusOr<std::unique_ptr<RowsSource>> OpenSource(
   return source;
 }
 
-absl::StatusOr<uint64_t> MaxMessageBytes(Client* client) {
-  const auto info = client->GetServerInfo();
-  if (!info.ok()) return info.status();
-  const auto limit = info->limits().find("max_message_bytes");
-  constexpr uint64_t kAlwaysAccepted = uint64_t{4} << 20;  // gRPC's default
-  return limit == info->limits().end() ? kAlwaysAccepted
-                                       : static_cast<uint64_t>(limit->second);
-}
-
 char OutputDelimiter(const Flags& flags, char input_delimiter) {
   if (absl::EndsWith(flags.out, ".tsv")) return '\t';
   const bool comma =
-      flags.delimiter.empty() && absl::EndsWith(flags.out, ".csv");
+      flags.input.delimiter.empty() && absl::EndsWith(flags.out, ".csv");
   return comma ? ',' : input_delimiter;
 }
 
@@ -297,7 +242,7 @@ absl::StatusOr<int> Process(const Globals& globals, const Flags& flags,
   signal(SIGPIPE, SIG_IGN);  // a reader that left is an error like any other
   const StopSignal stop(
       "stopping when what was sent is answered; Ctrl-C again stops at once");
-  const auto options = SourceOptions(flags);
+  const auto options = RowsSourceOptionsOf(flags.input, flags.file);
   if (!options.ok()) return options.status();
   auto bytes = OpenFile(flags.file, stop.fd());
   if (!bytes.ok()) return bytes.status();
@@ -332,26 +277,7 @@ void AddRowOptions(CLI::App* command, Flags* flags) {
                    "Where rows go: NPY if it ends in .npy, else CSV "
                    "(default: stdout as CSV)")
       ->option_text("FILE");
-  command
-      ->add_option("--format", flags->format,
-                   "Of the input: csv, npy, auto = by its first bytes")
-      ->option_text("FORMAT")
-      ->check(CLI::IsMember({"auto", "csv", "npy"}));
-  command
-      ->add_option("--delimiter", flags->delimiter,
-                   "Between CSV cells: a character, or tab (default ',', tab "
-                   "for .tsv)")
-      ->option_text("C");
-  CLI::Option* header =
-      command->add_flag("--header", flags->header, "The CSV has a header")
-          ->option_text(" ");
-  command->add_flag("--no-header", flags->no_header, "The CSV has none")
-      ->excludes(header);
-  command
-      ->add_option("--columns", flags->columns,
-                   "CSV columns that are features, by name or by number from "
-                   "1, in the order of the features")
-      ->option_text("A,3,5-8");
+  AddRowsInputOptions(command, &flags->input);
   command->add_flag("--only-features", flags->only_features,
                     "Write the features only, in their order");
   command

@@ -1,13 +1,13 @@
 #include "client/cli/normalize_rows.h"
 
 #include <algorithm>
-#include <cmath>
 #include <deque>
 #include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/exit_code.h"
+#include "client/cli/rows_input.h"
 
 namespace streamnorm {
 namespace {
@@ -34,31 +34,6 @@ absl::Status AboutRows(const absl::Status& status, const RowsSource& source,
     result.SetPayload(url, payload);
   });
   return result;
-}
-
-// What the server would refuse, found before the rows are sent, with the place
-// in the file.
-absl::Status CheckPolicies(const RowsJob& job, const RowBatch& batch) {
-  const v1::NonfinitePolicy& policy = job.normalizer.nonfinite();
-  const bool allow_nan = policy.nan() != v1::NonfinitePolicy::REJECT;
-  const bool allow_infinity = policy.infinity() == v1::NonfinitePolicy::SKIP;
-  if (allow_nan && allow_infinity) return absl::OkStatus();
-  std::vector<double> values(batch.features);
-  for (size_t row = 0; row < batch.rows; ++row) {
-    LoadAsDouble(batch.view(), row * batch.features, batch.features,
-                 values.data());
-    for (size_t j = 0; j < batch.features; ++j) {
-      if (std::isfinite(values[j])) continue;
-      const bool nan = std::isnan(values[j]);
-      if (nan ? allow_nan : allow_infinity) continue;
-      return absl::InvalidArgumentError(absl::StrCat(
-          job.source->Place(batch, row, j), ": ",
-          nan ? "a missing value" : "an infinite value", ", which ",
-          job.normalizer.name(), " rejects (its nonfinite.",
-          nan ? "nan" : "infinity", ")"));
-    }
-  }
-  return absl::OkStatus();
 }
 
 // Takes batches, sends them, writes the answers.
@@ -227,7 +202,8 @@ absl::Status SendAll(const RowsJob& job, Sender* sender) {
       return s;
     }
     if (batch.rows == 0) return absl::OkStatus();
-    if (auto s = CheckPolicies(job, batch); !s.ok()) return s;
+    if (auto s = CheckNonfinite(job.normalizer, *job.source, batch); !s.ok())
+      return s;
     if (auto s = sender->Send(std::move(batch)); !s.ok()) return s;
   }
 }

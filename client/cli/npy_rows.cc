@@ -97,6 +97,11 @@ absl::Status NpyRows::Read(size_t most, DataType type, RowBatch* batch) {
   return absl::OkStatus();
 }
 
+absl::Status NpyRows::GoTo(const RowPosition& position) {
+  rows_read_ = position.rows;
+  return input_->Seek(position.bytes);
+}
+
 absl::Status NpyRows::CheckAtEnd() {
   const auto rest = input_->Peek(1);
   if (!rest.ok()) return rest.status();

@@ -23,6 +23,10 @@ class NpyRows : public RowsSource {
   absl::Status Bind(size_t features,
                     const std::vector<std::string>& names) override;
   absl::Status Read(size_t most, DataType type, RowBatch* batch) override;
+  RowPosition position() const override {
+    return {input_->taken(), rows_read_};
+  }
+  absl::Status GoTo(const RowPosition& position) override;
   const RowLayout& layout() const override { return layout_; }
   DataType type() const override { return header_.type; }
   std::string Place(const RowBatch& batch, size_t row,

@@ -12,6 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "client/cli/csv_rows.h"
 #include "client/cli/exit_code.h"
+#include "client/cli/ndjson_rows.h"
 #include "client/cli/npy.h"
 #include "client/cli/npy_rows.h"
 
@@ -21,14 +22,19 @@ namespace {
 // Long enough for NpyMagic.
 constexpr size_t kMagicBytes = 6;
 
-absl::StatusOr<bool> IsNpy(BufferedInput* input,
-                           RowsSourceOptions::Format format) {
-  if (format != RowsSourceOptions::Format::kAuto) {
-    return format == RowsSourceOptions::Format::kNpy;
-  }
+using Format = RowsSourceOptions::Format;
+
+absl::StatusOr<Format> FormatOf(BufferedInput* input, Format wanted) {
+  if (wanted != Format::kAuto) return wanted;
   const auto begin = input->Peek(kMagicBytes);
   if (!begin.ok()) return begin.status();
-  return HasNpyMagic(*begin) || absl::EndsWith(input->name(), ".npy");
+  const auto ends_in = [&](absl::string_view ending) {
+    return absl::EndsWith(input->name(), ending);
+  };
+  if (HasNpyMagic(*begin) || ends_in(".npy")) return Format::kNpy;
+  const bool ndjson = LooksLikeNdjson(*begin) || ends_in(".ndjson") ||
+                      ends_in(".jsonl");
+  return ndjson ? Format::kNdjson : Format::kCsv;
 }
 
 absl::Status NoColumn(absl::string_view item, size_t width, bool has_header) {
@@ -62,11 +68,14 @@ RowLayout PlainLayout(size_t features, const std::vector<std::string>& names) {
 absl::StatusOr<std::unique_ptr<RowsSource>> OpenRows(
     std::unique_ptr<ByteSource> bytes, const RowsSourceOptions& options) {
   auto input = std::make_unique<BufferedInput>(std::move(bytes));
-  const auto npy = IsNpy(input.get(), options.format);
-  if (!npy.ok()) return npy.status();
-  if (!*npy) return CsvRows::Open(std::move(input), options);
+  const auto format = FormatOf(input.get(), options.format);
+  if (!format.ok()) return format.status();
+  if (*format == Format::kCsv) return CsvRows::Open(std::move(input), options);
+  if (*format == Format::kNdjson) {
+    return NdjsonRows::Open(std::move(input), options);
+  }
   if (!options.columns.empty()) {
-    return UsageError("--columns: set, want it for CSV files only");
+    return UsageError("--columns: set, want it for CSV and NDJSON files only");
   }
   return NpyRows::Open(std::move(input));
 }

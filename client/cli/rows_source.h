@@ -50,6 +50,13 @@ struct RowLayout {
 // All cells are features, in order, under `names` (may be empty).
 RowLayout PlainLayout(size_t features, const std::vector<std::string>& names);
 
+// A place between two rows of a file.
+struct RowPosition {
+  uint64_t bytes = 0;  // before it
+  uint64_t rows = 0;   // before it
+  uint64_t line = 1;   // that begins here; text files only
+};
+
 // Reads rows, a batch at a time. First Bind, then Read. Not thread safe.
 class RowsSource {
  public:
@@ -70,6 +77,15 @@ class RowsSource {
   // REQUIRES: Bind was OK; most >= 1.
   virtual absl::Status Read(size_t most, DataType type, RowBatch* batch) = 0;
 
+  // Behind the rows that were read. REQUIRES: Bind was OK, and so was every
+  // Read.
+  virtual RowPosition position() const = 0;
+
+  // The next Read begins at a position() of the same file.
+  // FAILED_PRECONDITION where there is no way back (stdin). REQUIRES: Bind was
+  // OK.
+  virtual absl::Status GoTo(const RowPosition& position) = 0;
+
   virtual const RowLayout& layout() const = 0;
 
   // Of the values in the file; a CSV file has FP64.
@@ -83,7 +99,7 @@ class RowsSource {
 };
 
 struct RowsSourceOptions {
-  enum class Format { kAuto, kCsv, kNpy };
+  enum class Format { kAuto, kCsv, kNpy, kNdjson };
   enum class Header { kAuto, kPresent, kAbsent };
 
   Format format = Format::kAuto;  // by content
