@@ -134,15 +134,19 @@ void CheckLimits(const v1::ServerInfo& info, Findings* findings) {
   }
 }
 
+absl::StatusOr<v1::ServerInfo> GetInfo(const Globals& globals) {
+  const auto client = Connect(globals);
+  if (!client.ok()) return client.status();
+  return (*client)->GetServerInfo();
+}
+
 absl::StatusOr<int> Doctor(const Globals& globals) {
   if (auto format = ChooseFormat(globals.format(), {OutputFormat::kTable});
       !format.ok()) {
     return format.status();
   }
   Findings findings;
-  const auto client = Connect(globals);
-  absl::StatusOr<v1::ServerInfo> info = client.status();
-  if (client.ok()) info = (*client)->GetServerInfo();
+  const auto info = GetInfo(globals);
   if (!info.ok()) {
     findings.Fail("server", info.status().message(),
                   "start streamnorm-server there, or name another one with "
