@@ -32,8 +32,8 @@ absl::StatusOr<Format> FormatOf(BufferedInput* input, Format wanted) {
     return absl::EndsWith(input->name(), ending);
   };
   if (HasNpyMagic(*begin) || ends_in(".npy")) return Format::kNpy;
-  const bool ndjson = LooksLikeNdjson(*begin) || ends_in(".ndjson") ||
-                      ends_in(".jsonl");
+  const bool ndjson =
+      LooksLikeNdjson(*begin) || ends_in(".ndjson") || ends_in(".jsonl");
   return ndjson ? Format::kNdjson : Format::kCsv;
 }
 
