@@ -220,7 +220,7 @@ void HttpEndpoint::Receive(Connection* connection) {
   }
   connection->in.append(bytes.data(), static_cast<size_t>(got));
   const size_t end = connection->in.find("\r\n\r\n");
-  if (end != std::string::npos && end <= kMaxRequestBytes) {
+  if (end <= kMaxRequestBytes) {  // npos is not
     connection->out =
         AnswerTo(absl::string_view(connection->in).substr(0, end));
   } else if (connection->in.size() > kMaxRequestBytes) {

@@ -1,7 +1,8 @@
 // export, import.
 
+#include <bit>
 #include <cmath>
-#include <cstring>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -119,7 +120,7 @@ bool SameDefinition(const v1::Normalizer& a, const v1::Normalizer& b) {
 }
 
 bool SameBits(double a, double b) {
-  return std::memcmp(&a, &b, sizeof(a)) == 0;
+  return std::bit_cast<uint64_t>(a) == std::bit_cast<uint64_t>(b);
 }
 
 // The last bit of a variance is not restored.
