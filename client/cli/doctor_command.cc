@@ -5,6 +5,7 @@
 #include <cmath>
 #include <ctime>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -52,10 +53,7 @@ class Findings {
     std::string line = absl::StrCat(
         verdict, std::string(6 - verdict.size(), ' '), check, ": ", what);
     if (!mend.empty()) absl::StrAppend(&line, "; ", mend);
-    for (char& c : line) {
-      if (static_cast<unsigned char>(c) < ' ') c = '?';
-    }
-    absl::StrAppend(&text_, line, "\n");
+    absl::StrAppend(&text_, Printable(std::move(line)), "\n");
   }
 
   std::string text_;

@@ -13,6 +13,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "client/cli/fnv1a.h"
 
 namespace streamnorm {
 namespace {
@@ -25,14 +26,6 @@ constexpr size_t kHashedBytes = size_t{64} << 10;
 absl::Status Failed(absl::string_view what, absl::string_view path) {
   return absl::UnknownError(
       absl::StrCat(what, " ", path, ": ", std::strerror(errno)));
-}
-
-uint64_t Fnv1a(absl::string_view bytes) {
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : bytes) {
-    hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
-  }
-  return hash;
 }
 
 // Rename keeps the name; this keeps the renaming.

@@ -214,12 +214,7 @@ class Files {
       if (!made.ok()) return made.status();
       *normalizer = *std::move(made);
     }
-    const auto& names = normalizer->feature_names();
-    if (auto s = (*source)->Bind(static_cast<size_t>(normalizer->features()),
-                                 {names.begin(), names.end()});
-        !s.ok()) {
-      return s;
-    }
+    if (auto s = BindTo(*normalizer, source->get()); !s.ok()) return s;
     return source;
   }
 

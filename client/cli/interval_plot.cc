@@ -96,14 +96,6 @@ std::string Fitted(absl::string_view text, size_t width) {
   return fitted + std::string(width - DisplayWidth(fitted), ' ');
 }
 
-// Names come from others.
-std::string Printable(std::string text) {
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = '?';
-  }
-  return text;
-}
-
 std::string ValueOf(const Interval& interval, const Glyphs& glyphs) {
   if (!interval.sd) return "-";
   return absl::StrCat(ShortNumber(interval.mean), glyphs.plus_minus,

@@ -116,12 +116,7 @@ absl::StatusOr<std::unique_ptr<RowsSource>> OpenSource(
         CreateNormalizerFor(client, IdOf(flags.id), flags.preset, **source);
   }
   if (!normalizer.ok()) return normalizer.status();
-  const auto& names = normalizer->feature_names();
-  if (auto s = (*source)->Bind(static_cast<size_t>(normalizer->features()),
-                               {names.begin(), names.end()});
-      !s.ok()) {
-    return s;
-  }
+  if (auto s = BindTo(*normalizer, source->get()); !s.ok()) return s;
   job->normalizer = *std::move(normalizer);
   return source;
 }

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/cli/command_line.h"
 #include "client/cli/csv.h"
+#include "client/cli/fnv1a.h"
 #include "client/cli/output.h"
 #include "google/protobuf/util/json_util.h"
 
@@ -35,13 +36,10 @@ std::vector<Value> Column(const ExportedNormalizer& exported,
   return values;
 }
 
-// FNV-1a of the text without spaces: it is to find damage, not malice.
+// Of the text without spaces.
 std::string Checksum(const Json& normalizer, const Json& statistics) {
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : normalizer.dump() + statistics.dump()) {
-    hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
-  }
-  return absl::StrCat(absl::Hex(hash, absl::kZeroPad16));
+  return absl::StrCat(absl::Hex(Fnv1a(normalizer.dump() + statistics.dump()),
+                                absl::kZeroPad16));
 }
 
 absl::Status Invalid(absl::string_view what) {

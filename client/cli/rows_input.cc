@@ -68,6 +68,12 @@ absl::StatusOr<RowsSourceOptions> RowsSourceOptionsOf(
   return options;
 }
 
+absl::Status BindTo(const v1::Normalizer& normalizer, RowsSource* source) {
+  const auto& names = normalizer.feature_names();
+  return source->Bind(static_cast<size_t>(normalizer.features()),
+                      {names.begin(), names.end()});
+}
+
 absl::StatusOr<v1::Normalizer> CreateNormalizerFor(Client* client,
                                                    const std::string& id,
                                                    const std::string& preset,

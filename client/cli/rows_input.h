@@ -35,6 +35,9 @@ absl::StatusOr<v1::Normalizer> CreateNormalizerFor(Client* client,
                                                    const std::string& preset,
                                                    const RowsSource& source);
 
+// Finds the normalizer's features in the columns of the file.
+absl::Status BindTo(const v1::Normalizer& normalizer, RowsSource* source);
+
 // What the server would refuse for its nonfinite policy, found before the rows
 // are sent: INVALID_ARGUMENT with the place in the file.
 absl::Status CheckNonfinite(const v1::Normalizer& normalizer,

@@ -68,6 +68,11 @@ bool IsControl(char c) {
 
 }  // namespace
 
+std::string Printable(std::string text) {
+  std::replace_if(text.begin(), text.end(), IsControl, '?');
+  return text;
+}
+
 Table::Table(std::vector<Column> columns) : columns_(std::move(columns)) {
   for (const Column& column : columns_) {
     widths_.push_back(DisplayWidth(column.title));
@@ -77,7 +82,7 @@ Table::Table(std::vector<Column> columns) : columns_(std::move(columns)) {
 void Table::AddRow(std::vector<std::string> cells) {
   assert(cells.size() == columns_.size());
   for (size_t i = 0; i < cells.size(); ++i) {
-    std::replace_if(cells[i].begin(), cells[i].end(), IsControl, '?');
+    cells[i] = Printable(std::move(cells[i]));
     widths_[i] = std::max(widths_[i], DisplayWidth(cells[i]));
   }
   rows_.push_back(std::move(cells));

@@ -21,7 +21,7 @@ class Table {
 
   explicit Table(std::vector<Column> columns);
 
-  // Control characters in cells are shown as '?': names come from others.
+  // Shown as Printable.
   // REQUIRES: one cell per column.
   void AddRow(std::vector<std::string> cells);
 
@@ -35,6 +35,9 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
   std::vector<size_t> widths_;
 };
+
+// With '?' for control characters: names and messages come from others.
+std::string Printable(std::string text);
 
 // Columns that `utf8` takes on a terminal: 2 for wide East Asian characters
 // and emoji, 0 for combining ones. A byte that is no UTF-8 counts 1.
